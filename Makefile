@@ -1,0 +1,123 @@
+# Tidegate. `make` alone lists what there is; whatever a target needs, it sets up by itself.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+SHELL := bash
+MAKEFLAGS += --no-print-directory
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+# Stamps: newer than what they were installed from, or installed again.
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+
+PROTOS  := $(wildcard proto/tidegate/*/*.proto)
+SOURCES := $(wildcard services operator tests bench)
+# The release that the protocol must stay compatible with, once there is one.
+RELEASE  = $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
+AGAINST  = .git\#tag=$(RELEASE),subdir=proto
+# Narrowed down by `make unit TESTS=tests/unit/chassis` and the like.
+TESTS    = tests/$@
+BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
+
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+           --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) \
+           pyproject.toml --extra local --extra otel --group build
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(DEV) ## Make .venv with everything that development needs
+	@echo "$(VENV) is ready"
+
+.PHONY: up
+up: $(RUNTIME) ## Start the whole platform on this machine (Ctrl-C stops it)
+	@exec $(BIN)/tidegate up
+
+.PHONY: check
+check: $(DEV) ## Format, lint, types, layers, protocol: everything but tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint proto
+	$(if $(RELEASE),$(BIN)/buf breaking proto --against '$(AGAINST)')
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(MAKE) proto STUBS="$$fresh" && \
+	diff -r -x __init__.py -x __pycache__ "$$fresh/tidegate/v1" services/tidegate/v1 || \
+	{ echo "The committed stubs are not what the protocol says: run 'make proto'." >&2; exit 1; }
+
+.PHONY: format
+format: $(DEV) ## Format, and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+STUBS := services
+.PHONY: proto
+proto: $(DEV) ## Generate services/tidegate/v1 from proto/
+	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	  --mypy_grpc_out=quiet,only_async:$(STUBS) $(PROTOS)
+
+.PHONY: lock
+lock: $(DEV) ## Resolve pyproject.toml into the lock files (UPGRADE=--upgrade for the newest)
+	$(COMPILE) -o requirements.lock
+	$(COMPILE) --group dev --constraints requirements.lock -o requirements-dev.lock
+
+.PHONY: unit
+unit: $(DEV) ## Test values, projections and policies: no processes
+	$(BIN)/pytest $(TESTS)
+
+.PHONY: contract
+contract: $(DEV) ## Test what other teams build on: gRPC, HTTP, WebSocket, SSE
+	$(BIN)/pytest $(TESTS)
+
+.PHONY: integration
+integration: $(DEV) ## Test against real servers, which the tests start by themselves
+	$(BIN)/pytest $(TESTS)
+
+.PHONY: test
+test: check unit contract integration ## Everything that must pass before landing
+
+.PHONY: bench
+bench: $(DEV) ## Measure everything in bench/, or BENCHES=one_of_them
+	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
+
+.PHONY: clean
+clean: ## Remove what make and the tools made, .venv included
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Wheels only, each checked against its hash: nothing is compiled, and nothing unlocked is fetched,
+# the build backend included.
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@$(call install_locked,requirements-dev.lock,what development needs)
+	@touch $@
+
+$(RUNTIME): requirements.lock pyproject.toml $(BIN)/python
+	@$(call install_locked,requirements.lock,what the platform needs)
+	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  echo "Making $(VENV) with $$("$$python" --version)"; \
+	  exec "$$python" -m venv --clear $(VENV); \
+	done; \
+	echo "Tidegate needs Python 3.11 or newer, and none was found on the PATH." >&2; \
+	echo "Install one (Debian: python3.11 and python3.11-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+# $(1): a lock file. $(2): what it is, in words. Says which packages it fetches and how large they are.
+define install_locked
+set -o pipefail; echo "Installing $(2)"; \
+$(PIP) install --require-hashes --only-binary :all: --no-deps --progress-bar off --requirement $(1) | \
+awk '/^ *(Downloading|Using cached) .*whl/ {sub(/^.*(Downloading|Using cached) /, ""); \
+       split($$1, wheel, "-"); print "  " wheel[1], wheel[2], $$2, $$3; fflush()} \
+     /^Installing collected/ {print "  Unpacking " split($$0, _, ",") " packages"; fflush()}'
+endef
