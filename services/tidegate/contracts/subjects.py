@@ -1,0 +1,129 @@
+"""Every stream, subject, consumer and header name, declared once.
+
+    jobs.<queue>.<class>.<lane>.<tenant>.<job>   JOBS     work queue: one queued or running job
+    events.<shard>.<tenant>.<job>                EVENTS   the job's log
+    live.<shard>.<tenant>.<job>                  —        EVENTS republished after storing
+    control.<tenant>.<job>                       CONTROL  a durable request to cancel
+    nudge.<tenant>.<job>                         —        "look at control now", best effort
+
+Tenant, queue and job names are subject-safe: they never hold a dot, a wildcard or white space.
+"""
+
+import re
+from typing import Final
+from zlib import crc32
+
+from tidegate.contracts.errors import InvalidRequest
+
+JOBS_STREAM: Final = "JOBS"
+EVENTS_STREAM: Final = "EVENTS"
+CONTROL_STREAM: Final = "CONTROL"
+
+JOBS_ALL: Final = "jobs.*.*.*.*.*"
+EVENTS_ALL: Final = "events.*.*.*"
+CONTROL_ALL: Final = "control.*.*"
+NUDGE_ALL: Final = "nudge.*.*"
+LIVE_DESTINATION: Final = "live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
+
+# A reader subscribes to the shards that its clients' jobs fall into. Changing this number needs
+# readers that know both numbers first.
+SHARDS: Final = 64
+# Lanes separate tenants within a queue, so that fairness can be added without moving subjects.
+LANES: Final = 16
+
+EXPECTED_LAST_SUBJECT_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+ROLLUP: Final = "Nats-Rollup"
+MESSAGE_TTL: Final = "Nats-TTL"
+STREAM_SEQUENCE: Final = "Nats-Sequence"
+PREVIOUS_STREAM_SEQUENCE: Final = "Nats-Last-Sequence"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_JOB_ID = re.compile(r"job_[a-z2-7]{26}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Returns a tenant or queue name that may stand in a subject.
+
+    Raises:
+        InvalidRequest: it is empty, longer than 63, or holds anything but a-z, 0-9, - and _.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(f"{what} must be 1 to 63 of a-z, 0-9, '-' and '_'", field=what)
+    return name
+
+
+def is_job_id(text: str) -> bool:
+    """Whether the text has the form of a job id; nothing else may enter a subject."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def shard_of(job_id: str) -> int:
+    """The shard of a job's log, 0 to SHARDS - 1."""
+    return crc32(job_id.encode()) % SHARDS
+
+
+def lane_of(tenant: str) -> int:
+    """The lane of a tenant's jobs, 0 to LANES - 1."""
+    return crc32(tenant.encode()) % LANES
+
+
+def job_subject(queue: str, job_class: str, tenant: str, job_id: str) -> str:
+    """Where a job waits."""
+    return f"jobs.{queue}.{job_class}.{lane_of(tenant)}.{tenant}.{job_id}"
+
+
+def job_anywhere(tenant: str, job_id: str) -> str:
+    """A job in whichever queue and class it waits."""
+    return f"jobs.*.*.*.{tenant}.{job_id}"
+
+
+def jobs_of_tenant(tenant: str) -> str:
+    """All of a tenant's queued and running jobs."""
+    return f"jobs.*.*.*.{tenant}.*"
+
+
+def jobs_of_consumer(queue: str, job_class: str) -> str:
+    """What one consumer delivers."""
+    return f"jobs.{queue}.{job_class}.*.*.*"
+
+
+def consumer_name(queue: str, job_class: str) -> str:
+    """The durable consumer of one queue and class."""
+    return f"{queue}-{job_class}"
+
+
+def log_subject(tenant: str, job_id: str) -> str:
+    """Where a job's log is."""
+    return f"events.{shard_of(job_id)}.{tenant}.{job_id}"
+
+
+def logs_of_tenant(tenant: str) -> str:
+    """All of a tenant's logs."""
+    return f"events.*.{tenant}.*"
+
+
+def live_subject(tenant: str, job_id: str) -> str:
+    """Where a job's stored appends are heard."""
+    return f"live.{shard_of(job_id)}.{tenant}.{job_id}"
+
+
+def live_shard(shard: int) -> str:
+    """All that is heard of one shard."""
+    return f"live.{shard}.*.*"
+
+
+def control_subject(tenant: str, job_id: str) -> str:
+    """Where the request to cancel a job is kept."""
+    return f"control.{tenant}.{job_id}"
+
+
+def nudge_subject(tenant: str, job_id: str) -> str:
+    """Tells the attempt's owner to look at control."""
+    return f"nudge.{tenant}.{job_id}"
+
+
+def tenant_and_job(subject: str) -> tuple[str, str]:
+    """The last two tokens of any subject of the list above."""
+    _, tenant, job_id = subject.rsplit(".", 2)
+    return tenant, job_id

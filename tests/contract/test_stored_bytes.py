@@ -1,0 +1,129 @@
+"""What earlier releases stored is read by this one, as it was meant.
+
+The files under golden/ are the bytes of the version in their names, never written again: a release
+that cannot read them loses the jobs and results that an installation holds while it is updated.
+"""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tidegate.contracts.events import (
+    Append,
+    AttemptStarted,
+    Cancelled,
+    Completed,
+    Delta,
+    Event,
+    Expired,
+    Failed,
+    JobState,
+    JobSummary,
+    Timings,
+    Usage,
+    Waiting,
+    decode_append,
+    decode_event,
+)
+from tidegate.contracts.fold import Answer, JobError, ToolCall, fold
+from tidegate.contracts.jobs import JobClass, QueuedJob, decode_job
+from tidegate.contracts.seal import decode_head, is_sealed, replay
+
+GOLDEN = Path(__file__).parent / "golden"
+JOB = "job_v5pu6gcb5chlzlsqeaunkhagfq"
+SUMMARY = JobSummary(
+    id=JOB,
+    model="sim-1",
+    queue="default",
+    job_class="interactive",
+    created_ms=1_700_000_000_000,
+    deadline_ms=1_700_000_600_000,
+    request_hash="4c58dfab0c1526491928e9d768de81379057be57620c1960da347eafdbdaaaa0",
+)
+USAGE = Usage(12, 4, 7, 3, estimated=True)
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / name).read_bytes()
+
+
+def test_a_queued_job_of_version_1() -> None:
+    assert decode_job(golden("job.v1.json")) == QueuedJob(
+        id=JOB,
+        tenant="acme",
+        key_id="k1",
+        queue="default",
+        job_class=JobClass.INTERACTIVE,
+        ttl_ms=600_000,
+        model="sim-1",
+        request_hash=SUMMARY.request_hash,
+        request=msgspec.Raw(
+            b'{"messages":[{"content":"h\xc3\xa9","role":"user"}],"model":"sim-1"}'
+        ),
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        v=1,
+    )
+
+
+def test_an_append_of_version_1() -> None:
+    line = decode_append(golden("append.v1.json"))
+    assert (line.attempt, line.first, line.last, line.log) == (2, 4, 6, 1041)
+    assert line.at_ms == 1_700_000_000_123
+    assert [decode_event(raw) for raw in line.events] == [
+        Delta("h\u00e9llo\n"),
+        Delta('{"index":0,"id":"c1"}', kind="tool_call", choice=1),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "event"),
+    enumerate(
+        [
+            AttemptStarted(1, "w-1", "simulator", "sim-1", False, "00-ab-cd-01"),
+            AttemptStarted(2, "w-2", continues=True),
+            *(Delta("x", kind=kind) for kind in ("text", "reasoning", "refusal", "logprobs")),
+            Waiting("PROVIDER_RATE_LIMITED", 1_700_000_000_999),
+            Completed(["stop"], USAGE, Timings(1, 2, 3), 450),
+            Completed([], Usage(), Timings(1, None, 3)),
+            Failed("PROVIDER_TIMEOUT", "No token came in time.", True, USAGE, 0),
+            Cancelled("CANCELLED_BY_CALLER", "By the caller."),
+            Expired("DEADLINE_EXCEEDED", "Too late."),
+        ]
+    ),
+)
+def test_every_event_of_version_1(number: int, event: Event) -> None:
+    raw = golden("events.v1.jsonl").splitlines()[number]
+    assert decode_event(raw) == event
+
+
+def test_a_sealed_log_of_version_1() -> None:
+    payload = golden("seal.v1.bin")
+    assert is_sealed(payload)
+    lines = replay(payload)
+    assert [line.first for line in lines] == [1, 2, 4, 5, 8]
+    folded = fold(lines)
+    assert (folded.state, folded.attempt, folded.sequence) == (JobState.COMPLETED, 2, 9)
+    assert folded.summary == SUMMARY
+    assert folded.answer() == Answer(
+        text="h\u00e9llo world",
+        reasoning="hm",
+        tool_calls=[ToolCall("c1", "f", "{}")],
+        finish_reason="stop",
+    )
+    assert (folded.usage, folded.cost_nano_usd) == (USAGE, 450)
+
+
+def test_a_failed_log_without_attempt_of_version_1() -> None:
+    folded = fold(replay(golden("seal-unstarted.v1.bin")))
+    assert (folded.state, folded.sequence) == (JobState.EXPIRED, 1)
+    assert folded.error == JobError("DEADLINE_EXCEEDED", "Too late.", False)
+
+
+def test_a_tombstone_of_version_1() -> None:
+    payload = golden("tombstone.v1.bin")
+    stone = decode_head(payload)
+    assert is_sealed(payload)
+    assert stone == Append(2, 10, 1_700_000_000_500, [], job=SUMMARY, tombstone=True)
+    assert replay(payload) == [stone]
