@@ -1,0 +1,79 @@
+"""An aiohttp application as a component."""
+
+import structlog
+from aiohttp import web
+from typing_extensions import override
+
+from tidegate.chassis.component import Deadline
+from tidegate.chassis.settings import ListenAddress
+from tidegate.chassis.tasks import ServiceFault
+
+_log = structlog.stdlib.get_logger(module=__name__)
+
+# aiohttp waits twice: for handlers to end, then for those that it cancelled.
+_SHARE_OF_DEADLINE = 0.45
+
+# Connections that may wait to be accepted. The usual 128 overflows when a thousand clients come
+# back at once, and then they wait for seconds.
+_ACCEPT_BACKLOG = 4096
+
+
+class HttpServer:
+    """Serves `app` on `listen`; `address` is the bound one, known after `start`.
+
+    Handlers are cancelled when their client goes. On `stop` the listening socket closes first, the
+    application's `on_shutdown` hooks run next, and handlers have somewhat less than half of what is
+    left of the deadline before they are cancelled.
+    """
+
+    def __init__(self, name: str, app: web.Application, listen: ListenAddress) -> None:
+        self.name = name
+        self._listen = listen
+        self._runner = _Runner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        self._address: ListenAddress | None = None
+
+    @property
+    def address(self) -> ListenAddress:
+        """The address that is bound. Raises RuntimeError before `start`."""
+        if self._address is None:
+            raise RuntimeError(f"{self.name} is not listening")
+        return self._address
+
+    async def start(self) -> None:
+        """Bind and serve. Raises ServiceFault if the address cannot be bound."""
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self._listen.host, self._listen.port, backlog=_ACCEPT_BACKLOG
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise cannot_listen(self.name, self._listen, error) from error
+        self._address = self._listen.with_port(self._runner.addresses[0][1])
+        _log.info("listening", server=self.name, address=str(self._address))
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Close the door, let handlers end, cancel the rest."""
+        self._runner.patience = deadline.remaining() * _SHARE_OF_DEADLINE
+        await self._runner.cleanup()
+        self._address = None
+
+
+class _Runner(web.AppRunner):
+    """Takes the time for handlers at the end, when it is known, and not at construction."""
+
+    patience = 0.0
+
+    @override
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        if self.server is not None:
+            await self.server.shutdown(self.patience)
+
+
+def cannot_listen(name: str, listen: ListenAddress, error: OSError) -> ServiceFault:
+    """The fault for an address that cannot be bound, in words that name the cure."""
+    why = error.strerror or type(error).__name__
+    return ServiceFault(name, f"cannot listen on {listen} ({why}): is the port taken?")

@@ -1,0 +1,55 @@
+"""Without these a load balancer would send calls to a process that cannot answer them."""
+
+import pytest
+
+from tidegate.chassis.health import Health
+from tidegate.chassis.metrics import ChassisMetrics, make_registry
+
+
+def test_nothing_known_is_not_ready() -> None:
+    assert not Health().ready
+
+
+def test_ready_only_while_every_condition_holds() -> None:
+    health = Health()
+    health.set("nats", True)
+    health.set("streams", False, "not made yet")
+    assert health.failing == {"streams": "not made yet"}
+    health.set("streams", True)
+    assert health.ready
+
+
+def test_listeners_hear_changes_of_the_whole_only() -> None:
+    health = Health()
+    heard: list[bool] = []
+    health.subscribe(heard.append)
+    health.set("a", False, "x")
+    health.set("b", True)
+    health.set("a", True)
+    health.set("a", True)
+    health.set("a", False, "y")
+    health.set("b", False, "z")
+    assert heard == [False, True, False]
+
+
+def test_a_change_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+    health = Health()
+    for _ in range(3):
+        health.set("nats", False, "disconnected")
+    assert capsys.readouterr().out.count("disconnected") == 1
+
+
+def test_readiness_is_a_metric() -> None:
+    registry = make_registry("worker")
+    health = Health(ChassisMetrics(registry))
+    assert registry.get_sample_value("tidegate_ready") == 0
+    health.set("nats", True)
+    assert registry.get_sample_value("tidegate_ready") == 1
+
+
+def test_the_build_is_a_metric() -> None:
+    families = {family.name: family for family in make_registry("worker").collect()}
+    (sample,) = families["tidegate_build_info"].samples
+    assert sample.labels["service"] == "worker"
+    assert sample.labels["version"]
+    assert "process_resident_memory_bytes" in families
