@@ -1,0 +1,129 @@
+"""The gRPC surface: JobService of tidegate.v1, a projection of the core."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from tidegate.chassis.http_request import only_value
+from tidegate.chassis.keyring import Caller, Keyring
+from tidegate.contracts.create import FIELD_NAMES_KEY, JSON_NAMES
+from tidegate.contracts.errors import InvalidRequest, Reason, ResourceExhausted
+from tidegate.gateway.jobs import Jobs
+from tidegate.gateway.metrics import GatewayMetrics
+from tidegate.gateway.proto import event_message, job_message, new_job
+from tidegate.v1 import jobs_pb2 as pb
+
+SERVICE: Final = "tidegate.v1.JobService"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M", bound=Message)
+
+
+class JobService:
+    """The servicer; `slow_reader` is seconds that one event may wait to be read."""
+
+    def __init__(
+        self, jobs: Jobs, keyring: Keyring, metrics: GatewayMetrics, *, slow_reader: float
+    ) -> None:
+        self._jobs = jobs
+        self._keyring = keyring
+        self._metrics = metrics
+        self._slow_reader = slow_reader
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server.
+
+        By hand and not by the generated function, whose handlers answer bytes that are no message
+        with INTERNAL, before any code of ours can say what was wrong.
+        """
+        unary, stream = (
+            grpc.unary_unary_rpc_method_handler,
+            grpc.unary_stream_rpc_method_handler,
+        )
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "CreateJob": unary(_parsed(pb.CreateJobRequest, self._create), None, _encode),
+            "GetJob": unary(_parsed(pb.GetJobRequest, self._get), None, _encode),
+            "ListJobs": unary(_parsed(pb.ListJobsRequest, self._list), None, _encode),
+            "CancelJob": unary(_parsed(pb.CancelJobRequest, self._cancel), None, _encode),
+            "DeleteJob": unary(_parsed(pb.DeleteJobRequest, self._delete), None, _encode),
+            "StreamJobEvents": stream(
+                _parsed(pb.StreamJobEventsRequest, self._stream), None, _encode
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+    async def _create(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
+        names = JSON_NAMES if _values(context, FIELD_NAMES_KEY) == ["json"] else None
+        job = await self._jobs.create(self._caller(context), new_job(request, names))
+        return pb.CreateJobResponse(job=job_message(job))
+
+    async def _get(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        job = await self._jobs.get(self._caller(context), request.job_id)
+        return pb.GetJobResponse(job=job_message(job))
+
+    async def _list(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        page = await self._jobs.page(self._caller(context), request.page_size, request.page_token)
+        return pb.ListJobsResponse(
+            jobs=[job_message(job) for job in page.jobs], next_page_token=page.next_page_token
+        )
+
+    async def _cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
+        job = await self._jobs.cancel(self._caller(context), request.job_id)
+        return pb.CancelJobResponse(job=job_message(job))
+
+    async def _delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
+        await self._jobs.delete(self._caller(context), request.job_id)
+        return pb.DeleteJobResponse()
+
+    async def _stream(self, request: pb.StreamJobEventsRequest, context: Context) -> None:
+        job_id = request.job_id
+        batches = self._jobs.follow(self._caller(context), job_id, request.after_sequence)
+        with self._metrics.streams.track_inprogress():
+            async with contextlib.aclosing(batches):
+                async for batch in batches:
+                    for entry in batch:
+                        await self._write(context, event_message(job_id, entry))
+
+    async def _write(self, context: Context, message: pb.StreamJobEventsResponse) -> None:
+        try:
+            async with asyncio.timeout(self._slow_reader):
+                await context.write(message)
+        except TimeoutError:
+            self._metrics.slow_readers.inc()
+            raise ResourceExhausted(
+                f"events were not read for {self._slow_reader:g} seconds; resume after the last "
+                "sequence that was",
+                reason=Reason.SLOW_READER,
+                retry_after=1.0,
+            ) from None
+
+    def _caller(self, context: Context) -> Caller:
+        return self._keyring.authenticate(
+            only_value("authorization", _values(context, "authorization"))
+        )
+
+
+def _values(context: Context, name: str) -> list[str]:
+    metadata = context.invocation_metadata() or ()
+    return [value for key, value in metadata if key == name and isinstance(value, str)]
+
+
+def _parsed(
+    kind: type[M], behaviour: Callable[[M, Context], Any]
+) -> Callable[[bytes, Context], Any]:
+    async def call(request: bytes, context: Context) -> Any:
+        try:
+            message = kind.FromString(request)
+        except DecodeError as error:
+            raise InvalidRequest(f"the request is not a {kind.DESCRIPTOR.full_name}") from error
+        return await behaviour(message, context)
+
+    return call
+
+
+def _encode(message: Message) -> bytes:
+    return message.SerializeToString()
