@@ -1,0 +1,188 @@
+"""`tidegate` and its commands."""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidegate import __version__
+
+_SERVICES = {
+    "gateway": "The way in: accepts jobs over gRPC and HTTP.",
+    "worker": "Takes jobs from the queue and calls the model.",
+    "streaming": "The way out: events over WebSocket and SSE.",
+    "simulator": "An OpenAI-compatible model server for development and load tests.",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="tidegate")
+def main() -> None:
+    """Tidegate takes LLM calls out of the request path."""
+
+
+def _service(name: str, help_text: str) -> click.Command:
+    def start() -> None:
+        _report_unknown_settings()
+        run: Callable[[], int] = import_module(f"tidegate.{name}.app").run
+        sys.exit(run())
+
+    return click.Command(name, callback=start, help=help_text, short_help=help_text)
+
+
+def _report_unknown_settings() -> None:
+    from tidegate.cli.known_settings import report_unknown_settings
+
+    report_unknown_settings()
+
+
+for _name, _help in _SERVICES.items():
+    main.add_command(_service(_name, _help))
+
+
+@main.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path(".tidegate"),
+    show_default=True,
+    help="Directory for what survives restarts.",
+)
+@click.option(
+    "--port-offset",
+    type=click.IntRange(0, 50_000),
+    default=0,
+    help="Added to every port, for a second platform beside the first.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Worker processes."
+)
+@click.option("--base-url", help="Base URL of an OpenAI-compatible provider.")
+@click.option("--model", "models", multiple=True, help="A model of that provider; repeatable.")
+@click.option("--simulator", is_flag=True, help="Use the simulator even if a provider is set.")
+@click.option(
+    "--routes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A routes file of your own, instead of a generated one.",
+)
+def up(**options: Any) -> None:
+    """Run the whole platform on this machine until Ctrl-C.
+
+    The model is the simulator, unless OPENAI_API_KEY is set or --base-url is given.
+    """
+    from tidegate.cli.up.app import run
+    from tidegate.cli.up.plan import UpOptions
+
+    sys.exit(run(UpOptions(**options)))
+
+
+@main.command()
+@click.argument("prompt", nargs=-1, required=True)
+@click.option("--model", help="A model of the platform; its first one by default.")
+@click.option("--system", help="A system message.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Bound on the answer.")
+@click.option("--batch", is_flag=True, help="Not urgent: runs behind interactive jobs.")
+def ask(
+    prompt: tuple[str, ...],
+    model: str | None,
+    system: str | None,
+    max_tokens: int | None,
+    batch: bool,
+) -> None:
+    """Ask the model and print its answer as it is made.
+
+    The prompt `-` is read from standard input. The answer goes to standard output, all else to
+    standard error. The exit status is 0 only for a completed job.
+    """
+    from tidegate.cli.ask import Question, run_ask
+
+    text = sys.stdin.read() if prompt == ("-",) else " ".join(prompt)
+    sys.exit(run_ask(Question(text, model, system, max_tokens, batch)))
+
+
+@main.group()
+def jobs() -> None:
+    """Look at jobs, follow them, end them."""
+
+
+@jobs.command("get")
+@click.argument("job_id")
+def jobs_get(job_id: str) -> None:
+    """Print a job as JSON."""
+    from tidegate.cli.jobs import run_get
+
+    sys.exit(run_get(job_id))
+
+
+@jobs.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+def jobs_list(limit: int) -> None:
+    """List jobs: those that wait or run first, then the finished ones."""
+    from tidegate.cli.jobs import run_list
+
+    sys.exit(run_list(limit))
+
+
+@jobs.command("cancel")
+@click.argument("job_id")
+def jobs_cancel(job_id: str) -> None:
+    """Ask for the end of a job."""
+    from tidegate.cli.jobs import run_cancel
+
+    sys.exit(run_cancel(job_id))
+
+
+@jobs.command("watch")
+@click.argument("job_id")
+@click.option("--after-sequence", type=click.IntRange(min=0), default=0, show_default=True)
+def jobs_watch(job_id: str, after_sequence: int) -> None:
+    """Follow a job and print its answer as it is made."""
+    from tidegate.cli.ask import run_watch
+
+    sys.exit(run_watch(job_id, after_sequence))
+
+
+@main.command()
+def settings() -> None:
+    """Print every setting with its default and meaning."""
+    from tidegate.cli.settings_page import settings_page
+
+    click.echo(settings_page(), nl=False)
+
+
+@main.group()
+def keys() -> None:
+    """API keys."""
+
+
+@keys.command("new")
+@click.argument("tenant")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(".tidegate/keys.jsonl"),
+    show_default=True,
+    help="The keys file that gateway and streaming read.",
+)
+def keys_new(tenant: str, path: Path) -> None:
+    """Make a key for a tenant, print it once, and store only its hash."""
+    from tidegate.cli.keys import run_new
+
+    sys.exit(run_new(tenant, path))
+
+
+@main.group()
+def streams() -> None:
+    """The JetStream streams and consumers."""
+
+
+@streams.command("apply")
+def streams_apply() -> None:
+    """Make or migrate them now, instead of at the gateway's next start."""
+    from tidegate.cli.streams import run_apply
+
+    sys.exit(run_apply())

@@ -1,0 +1,84 @@
+"""The NATS server's configuration: one user per service, each with what it needs and no more.
+
+Nobody may publish `live.>`: only the server does, after storing, so that what a reader hears is in
+the log. An inbox belongs to its service, so that no other can listen to its answers.
+"""
+
+from pathlib import Path
+from typing import Final
+
+# The bundled server's bound on one message, which bounds prompts and whole answers.
+MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
+
+_READ_LEADER: Final = [
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.MSG.GET.*",
+]
+
+# What each user may publish and subscribe to.
+USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
+    "gateway": (
+        [
+            "jobs.>",
+            "events.>",
+            "control.>",
+            "nudge.>",
+            *_READ_LEADER,
+            "$JS.API.STREAM.CREATE.*",
+            "$JS.API.STREAM.UPDATE.*",
+            "$JS.API.STREAM.MSG.DELETE.JOBS",
+            "$JS.API.STREAM.MSG.DELETE.CONTROL",
+            "$JS.API.CONSUMER.DURABLE.CREATE.JOBS.*",
+            "$JS.API.CONSUMER.INFO.JOBS.*",
+            "$JS.API.DIRECT.GET.*",
+            "$JS.API.DIRECT.GET.*.>",
+        ],
+        ["_INBOX_gateway.>", "live.>"],
+    ),
+    "worker": (
+        [
+            "events.>",
+            *_READ_LEADER,
+            "$JS.API.CONSUMER.INFO.JOBS.*",
+            "$JS.API.CONSUMER.MSG.NEXT.JOBS.*",
+            "$JS.API.DIRECT.GET.EVENTS",
+            "$JS.API.DIRECT.GET.EVENTS.>",
+            "$JS.ACK.JOBS.>",
+        ],
+        ["_INBOX_worker.>", "nudge.>"],
+    ),
+    "streaming": (
+        [
+            *_READ_LEADER,
+            "$JS.API.DIRECT.GET.EVENTS",
+            "$JS.API.DIRECT.GET.EVENTS.>",
+        ],
+        ["_INBOX_streaming.>", "live.>"],
+    ),
+}
+
+
+def nats_config(address: str, store: Path, passwords: dict[str, str]) -> str:
+    """The server's configuration file. It holds the passwords: write it for its owner only."""
+    users = "\n".join(_user(name, passwords[name]) for name in USERS)
+    return (
+        f'listen: "{address}"\n'
+        "server_name: tidegate\n"
+        f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+        f'jetstream {{ store_dir: "{store.absolute()}" }}\n'
+        f"authorization {{\n  users: [\n{users}\n  ]\n}}\n"
+    )
+
+
+def _user(name: str, password: str) -> str:
+    publish, subscribe = USERS[name]
+    return (
+        f'    {{ user: {name}, password: "{password}", permissions: {{\n'
+        f"      publish: [{_quoted(publish)}]\n"
+        f"      subscribe: [{_quoted(subscribe)}]\n"
+        "    } }"
+    )
+
+
+def _quoted(subjects: list[str]) -> str:
+    return ", ".join(f'"{subject}"' for subject in subjects)
