@@ -19,6 +19,8 @@ from tidegate.v1 import jobs_pb2 as pb
 text = st.text(max_size=8)
 count = st.integers(0, 2**31 - 1)
 millis = st.integers(0, 2**45)
+usages = st.none() | st.builds(Usage, count, count, count, count, st.booleans())
+costs = st.none() | st.integers(0, 2**53)
 views = st.builds(
     JobView,
     id=text,
@@ -31,12 +33,15 @@ views = st.builds(
     last_sequence=st.integers(0, 2**53),
     answer=st.none()
     | st.builds(Answer, text, text, text, st.lists(st.builds(ToolCall, text, text, text))),
-    usage=st.none() | st.builds(Usage, count, count, count, count, st.booleans()),
-    cost_nano_usd=st.none() | st.integers(0, 2**53),
+    usage=usages,
+    cost_nano_usd=costs,
+    lost=usages,
+    lost_cost_nano_usd=costs,
     timings=st.none()
     | st.builds(Timings, st.integers(-10, 2**40), st.none() | st.integers(0, 2**40), millis),
-    error=st.none() | st.builds(JobError, text, text, st.booleans()),
+    error=st.none() | st.builds(JobError, text, text, st.booleans(), st.none() | millis),
     finished_ms=st.none() | millis,
+    replay_of=text,
 )
 
 
@@ -59,4 +64,5 @@ def test_what_a_job_is_shown_as_covers_all_that_is_known_of_it(field: str) -> No
     """A field that a job has and its JSON lacks is lost to every client but those of gRPC."""
     shown: dict[str, Any] = {"created_ms": "created_at", "deadline_ms": "deadline"}
     shown |= {"finished_ms": "finished_at", "cost_nano_usd": "cost"}
+    shown |= {"lost_cost_nano_usd": "lost_cost"}
     assert shown.get(field, field) in JobJson.__struct_fields__

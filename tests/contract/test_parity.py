@@ -46,11 +46,12 @@ def test_every_event_type_has_its_place_in_the_protocol() -> None:
     assert stored >= events.TERMINAL_TYPES
 
 
-ENDED = {"reason": "error", "message": "error", "retriable": "error"}
+ENDED = dict.fromkeys(("reason", "message", "retriable", "retry_after_ms"), "error")
 # What a stored field is called in the protocol; None: for the platform's own use.
 RENAMED: dict[type[msgspec.Struct], dict[str, str | None]] = {
     events.AttemptStarted: {"traceparent": None},
     events.Waiting: {"until_ms": "until"},
+    fold.JobError: {"retry_after_ms": "retry_after"},
     events.Timings: {
         "queued_ms": "queued",
         "ttft_ms": "time_to_first_token",

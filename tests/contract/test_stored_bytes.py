@@ -9,11 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tidegate.contracts.control import cancels
+from tidegate.contracts.dead_letter import DeadLetter, decode_dead_letter
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
     Cancelled,
     Completed,
+    CorruptLogError,
     Delta,
     Event,
     Expired,
@@ -127,3 +130,29 @@ def test_a_tombstone_of_version_1() -> None:
     assert is_sealed(payload)
     assert stone == Append(2, 10, 1_700_000_000_500, [], job=SUMMARY, tombstone=True)
     assert replay(payload) == [stone]
+
+
+def test_a_cancel_of_version_1() -> None:
+    assert cancels(golden("cancel.v1.json"), SUMMARY.created_ms)
+    assert not cancels(golden("cancel.v1.json"), SUMMARY.created_ms + 1)
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"[" * 10_000, b"\xff", b'{"created_ms":"1"}'])
+def test_a_cancel_that_cannot_be_read_cancels_nothing(payload: bytes) -> None:
+    assert not cancels(payload, SUMMARY.created_ms)
+
+
+def test_a_dead_letter_of_version_1() -> None:
+    assert decode_dead_letter(golden("dead-letter.v1.json")) == DeadLetter(
+        job=decode_job(golden("job.v1.json")),
+        reason="ATTEMPTS_EXHAUSTED",
+        message="None came to an end.",
+        retriable=True,
+        attempts=3,
+        created_ms=SUMMARY.created_ms,
+        failed_ms=SUMMARY.created_ms + 999,
+        v=1,
+    )
+    for wrong in (b"", b"{}", golden("dead-letter.v1.json").replace(b'"v":1}', b'"v":2}')):
+        with pytest.raises(CorruptLogError):
+            decode_dead_letter(wrong)

@@ -17,7 +17,7 @@ from tidegate.eventlog.streams import (
     streams_exist,
 )
 
-ALL = ["JOBS", "EVENTS", "CONTROL"]
+ALL = ["JOBS", "EVENTS", "CONTROL", "DLQ", "KV_tidegate_breakers", "RECENT"]
 CONSUMERS = ["default-interactive", "default-batch"]
 
 
@@ -58,7 +58,7 @@ async def test_other_bounds_are_applied_to_streams_that_exist(nats_server: NatsS
         assert (await config_of(peer, "JOBS"))["max_msgs"] == 5
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(len(ALL)))
 async def test_a_rollback_does_not_undo_a_migration(nats_server: NatsServer, number: int) -> None:
     """The newer release still runs beside the older one, and needs what it has made."""
     async with connected(nats_server.url) as peer:

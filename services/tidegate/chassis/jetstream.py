@@ -10,7 +10,7 @@ import asyncio
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ _PASSING: Final = frozenset({10158, WRONG_LAST_SEQUENCE_UNKNOWN, STORE_FULL})
 _MAX_UNSENT_BYTES: Final = 64 * 1024 * 1024
 
 _BATCH = 500
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class JetStreamError(Exception):
@@ -345,4 +346,5 @@ def _stored(message: Msg) -> Stored:
 
 
 def _ms(moment: datetime) -> int:
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+    # In whole numbers: the same message's time must come out the same wherever it is read.
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

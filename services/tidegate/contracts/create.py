@@ -9,10 +9,10 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from tidegate.contracts.chat import ChatRequest
+from tidegate.contracts.chat import FIELDS
 from tidegate.contracts.errors import InvalidRequest, Reason
 from tidegate.contracts.jobs import JobClass
-from tidegate.contracts.json_body import decode_body
+from tidegate.contracts.json_body import decode_body, require_unique_keys
 
 # What a caller of gRPC may send along to be told of fields by their names in JSON, as the service
 # does that passes creates of sockets on.
@@ -41,7 +41,6 @@ class FieldNames(NamedTuple):
 JSON_NAMES: Final = FieldNames(request="request", ttl="ttl_s")
 
 _decoder = msgspec.json.Decoder(CreateBody)
-_OF_A_CHAT: Final = frozenset(field.encode_name for field in msgspec.structs.fields(ChatRequest))
 
 
 def parse_create(body: bytes) -> CreateBody:
@@ -51,9 +50,9 @@ def parse_create(body: bytes) -> CreateBody:
         InvalidRequest: names the field.
     """
     try:
-        return decode_body(_decoder, body)
+        create = decode_body(_decoder, body)
     except InvalidRequest as error:
-        if error.reason is Reason.UNSUPPORTED_FIELD and error.field in _OF_A_CHAT:
+        if error.reason is Reason.UNSUPPORTED_FIELD and error.field in FIELDS:
             raise InvalidRequest(
                 f"the field {error.field} is not known here; a Chat Completions body goes under "
                 f"{JSON_NAMES.request!r}",
@@ -61,3 +60,5 @@ def parse_create(body: bytes) -> CreateBody:
                 field=error.field,
             ) from error
         raise
+    require_unique_keys(body)
+    return create

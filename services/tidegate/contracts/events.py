@@ -38,7 +38,10 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt_started", tag_field="type"):
-    """An attempt began; with `continues` false, readers drop the text so far."""
+    """An attempt began; with `continues` false, readers drop the text so far.
+
+    `lost` and its cost (None: unknown) are what all earlier attempts of the job spent together.
+    """
 
     attempt: int
     worker: str
@@ -46,6 +49,8 @@ class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt_started", tag_fie
     model: str = ""
     continues: bool = False
     traceparent: str = ""
+    lost: Usage = Usage()
+    lost_cost_nano_usd: int | None = 0
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", tag_field="type"):
@@ -64,12 +69,19 @@ class Waiting(msgspec.Struct, frozen=True, tag="waiting", tag_field="type"):
 
 
 class Completed(msgspec.Struct, frozen=True, tag="completed", tag_field="type"):
-    """The answer is whole. `cost_nano_usd` is None where the price is not known."""
+    """The answer is whole. A cost is None where the price is not known.
+
+    `usage` and `cost_nano_usd` are of the attempt that ended the job, at the prices of
+    `price_version`; `lost` and its cost are what the attempts before it spent.
+    """
 
     finish_reasons: list[str]
     usage: Usage
     timings: Timings
     cost_nano_usd: int | None = None
+    lost: Usage = Usage()
+    lost_cost_nano_usd: int | None = 0
+    price_version: str = ""
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -78,6 +90,11 @@ class _Ended(msgspec.Struct, frozen=True):
     retriable: bool = False
     usage: Usage = Usage()
     cost_nano_usd: int | None = None
+    lost: Usage = Usage()
+    lost_cost_nano_usd: int | None = 0
+    price_version: str = ""
+    # How long to wait before the same request may succeed, where that is known.
+    retry_after_ms: int | None = None
 
 
 class Failed(_Ended, frozen=True, tag="failed", tag_field="type"):
@@ -127,6 +144,7 @@ class JobSummary(msgspec.Struct, frozen=True):
     created_ms: int
     deadline_ms: int
     request_hash: str
+    replay_of: str = ""
 
 
 def _log_version() -> int:

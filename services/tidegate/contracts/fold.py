@@ -52,6 +52,7 @@ class JobError(msgspec.Struct, frozen=True):
     reason: str
     message: str
     retriable: bool
+    retry_after_ms: int | None = None
 
 
 class Fold:
@@ -68,6 +69,8 @@ class Fold:
         self.worker = ""
         self.usage: Usage | None = None
         self.cost_nano_usd: int | None = None
+        self.lost: Usage | None = None
+        self.lost_cost_nano_usd: int | None = None
         self.timings: Timings | None = None
         self.error: JobError | None = None
         self.finished_ms: int | None = None
@@ -148,11 +151,14 @@ class Fold:
         self.state = JobState(str(event.__struct_config__.tag))
         self.finished_ms = at_ms
         self.usage, self.cost_nano_usd = event.usage, event.cost_nano_usd
+        self.lost, self.lost_cost_nano_usd = event.lost, event.lost_cost_nano_usd
         if isinstance(event, Completed):
             self.timings = event.timings
             self._finish_reason = event.finish_reasons[0] if event.finish_reasons else ""
         else:
-            self.error = JobError(event.reason, event.message, event.retriable)
+            self.error = JobError(
+                event.reason, event.message, event.retriable, event.retry_after_ms
+            )
 
 
 class _Function(msgspec.Struct):

@@ -20,6 +20,8 @@ class Cost(msgspec.Struct, frozen=True):
 class JobJson(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch; null is what is not known, of a cost too.
 
+    `lost` and `lost_cost` are what attempts spent that did not end the job.
+
     `links` only where the surface knows the public addresses.
     """
 
@@ -34,9 +36,12 @@ class JobJson(msgspec.Struct, frozen=True):
     answer: Answer | None
     usage: Usage | None
     cost: Cost | None
+    lost: Usage | None
+    lost_cost: Cost | None
     timings: Timings | None
     error: JobError | None
     finished_at: float | None
+    replay_of: str | None
     links: dict[str, str] | UnsetType = UNSET
 
     @classmethod
@@ -53,12 +58,19 @@ class JobJson(msgspec.Struct, frozen=True):
             last_sequence=job.last_sequence,
             answer=job.answer,
             usage=job.usage,
-            cost=None if job.cost_nano_usd is None else Cost(job.cost_nano_usd),
+            cost=_cost(job.cost_nano_usd),
+            lost=job.lost,
+            lost_cost=_cost(job.lost_cost_nano_usd),
             timings=job.timings,
             error=job.error,
             finished_at=None if job.finished_ms is None else job.finished_ms / 1000,
+            replay_of=job.replay_of or None,
             links=links,
         )
+
+
+def _cost(nano_usd: int | None) -> Cost | None:
+    return None if nano_usd is None else Cost(nano_usd)
 
 
 class _Page(msgspec.Struct, frozen=True):

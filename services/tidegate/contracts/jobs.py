@@ -4,7 +4,7 @@ import secrets
 from base64 import b32encode
 from enum import StrEnum
 from hashlib import sha256
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,6 +22,10 @@ from tidegate.contracts.subjects import job_subject
 JOB_VERSION: Final = 1
 
 
+# What becomes of a job that has not ended when its last reader goes.
+OnDisconnect = Literal["detach", "cancel"]
+
+
 class JobClass(StrEnum):
     """How urgent a job is."""
 
@@ -37,7 +41,8 @@ class QueuedJob(msgspec.Struct, frozen=True, omit_defaults=True):
     """The message in JOBS: the envelope and, as canonical bytes, the request.
 
     The deadline is JetStream's time of storing plus `ttl_ms`, so that no gateway's clock decides.
-    `request_hash` is over class and canonical request.
+    `request_hash` is over class and canonical request. `replay_of` is the failed job that this one
+    repeats.
     """
 
     id: str
@@ -50,6 +55,8 @@ class QueuedJob(msgspec.Struct, frozen=True, omit_defaults=True):
     request_hash: str
     request: msgspec.Raw
     traceparent: str = ""
+    on_disconnect: OnDisconnect = "detach"
+    replay_of: str = ""
     # By factory, so that the version is written although it is the default.
     v: int = msgspec.field(default_factory=_job_version)
 
@@ -68,11 +75,15 @@ class QueuedJob(msgspec.Struct, frozen=True, omit_defaults=True):
             created_ms=created_ms,
             deadline_ms=created_ms + self.ttl_ms,
             request_hash=self.request_hash,
+            replay_of=self.replay_of,
         )
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job as a caller sees it; `answer` is None in lists. Times are epoch milliseconds."""
+    """A job as a caller sees it; `answer` is None in lists. Times are epoch milliseconds.
+
+    `lost` and its cost (None: unknown) are what attempts spent that did not end the job.
+    """
 
     id: str
     state: JobState
@@ -85,9 +96,12 @@ class JobView(msgspec.Struct, frozen=True):
     answer: Answer | None
     usage: Usage | None
     cost_nano_usd: int | None
+    lost: Usage | None
+    lost_cost_nano_usd: int | None
     timings: Timings | None
     error: JobError | None
     finished_ms: int | None
+    replay_of: str = ""
 
 
 _decoder = msgspec.json.Decoder(QueuedJob)
@@ -147,7 +161,10 @@ def view(summary: JobSummary, folded: Fold, *, with_answer: bool = True) -> JobV
         answer=folded.answer() if with_answer else None,
         usage=folded.usage,
         cost_nano_usd=folded.cost_nano_usd,
+        lost=folded.lost,
+        lost_cost_nano_usd=folded.lost_cost_nano_usd,
         timings=folded.timings,
         error=folded.error,
         finished_ms=folded.finished_ms,
+        replay_of=summary.replay_of,
     )

@@ -5,6 +5,13 @@
     live.<shard>.<tenant>.<job>                  —        EVENTS republished after storing
     control.<tenant>.<job>                       CONTROL  a durable request to cancel
     nudge.<tenant>.<job>                         —        "look at control now", best effort
+    dlq.<queue>.<tenant>.<job>                   DLQ      a job that failed for good, to be replayed
+    $KV.tidegate_breakers.<provider>.<model>     KV_…     a circuit breaker's state, fleet-wide
+    breaker.<provider>.<model>                   —        the same, republished after storing
+    recent.<tenant>.<digest>                     RECENT   which job a request without an id made
+    readers.<tenant>.<job>                       —        "does anybody read it?"
+    here.<tenant>.<job>                          —        "I do", or did a moment ago
+    left.<tenant>.<job>                          —        "my last reader of it has gone"
 
 Tenant, queue and job names are subject-safe: they never hold a dot, a wildcard or white space.
 """
@@ -18,11 +25,25 @@ from tidegate.contracts.errors import InvalidRequest
 JOBS_STREAM: Final = "JOBS"
 EVENTS_STREAM: Final = "EVENTS"
 CONTROL_STREAM: Final = "CONTROL"
+DLQ_STREAM: Final = "DLQ"
+RECENT_STREAM: Final = "RECENT"
+# A key-value bucket is a stream of this name over these subjects (the server's ADR-8).
+BREAKERS_BUCKET: Final = "tidegate_breakers"
+BREAKERS_STREAM: Final = f"KV_{BREAKERS_BUCKET}"
 
 JOBS_ALL: Final = "jobs.*.*.*.*.*"
 EVENTS_ALL: Final = "events.*.*.*"
 CONTROL_ALL: Final = "control.*.*"
 NUDGE_ALL: Final = "nudge.*.*"
+DLQ_ALL: Final = "dlq.*.*.*"
+RECENT_ALL: Final = "recent.*.*"
+READERS_ALL: Final = "readers.*.*"
+HERE_ALL: Final = "here.*.*"
+LEFT_ALL: Final = "left.*.*"
+BREAKERS_ALL: Final = f"$KV.{BREAKERS_BUCKET}.>"
+BREAKERS_LIVE_ALL: Final = "breaker.>"
+BREAKERS_LIVE_DESTINATION: Final = "breaker.{{wildcard(1)}}.{{wildcard(2)}}"
+BREAKERS_KEYS: Final = f"$KV.{BREAKERS_BUCKET}.*.*"
 LIVE_DESTINATION: Final = "live.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
 
 # A reader subscribes to the shards that its clients' jobs fall into. Changing this number needs
@@ -39,6 +60,7 @@ STREAM_SEQUENCE: Final = "Nats-Sequence"
 PREVIOUS_STREAM_SEQUENCE: Final = "Nats-Last-Sequence"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]")
 _JOB_ID = re.compile(r"job_[a-z2-7]{26}")
 
 
@@ -121,6 +143,56 @@ def control_subject(tenant: str, job_id: str) -> str:
 def nudge_subject(tenant: str, job_id: str) -> str:
     """Tells the attempt's owner to look at control."""
     return f"nudge.{tenant}.{job_id}"
+
+
+def dead_letter_subject(queue: str, tenant: str, job_id: str) -> str:
+    """Where a job that failed for good is kept."""
+    return f"dlq.{queue}.{tenant}.{job_id}"
+
+
+def dead_letter_anywhere(tenant: str, job_id: str) -> str:
+    """A tenant's dead letter, whichever queue its job waited in."""
+    return f"dlq.*.{tenant}.{job_id}"
+
+
+def dead_letters_of_tenant(tenant: str) -> str:
+    """All of a tenant's dead letters."""
+    return f"dlq.*.{tenant}.*"
+
+
+def recent_subject(tenant: str, digest: str) -> str:
+    """Where the job of a request without an id is remembered; `digest` is hexadecimal."""
+    return f"recent.{tenant}.{digest}"
+
+
+def readers_subject(tenant: str, job_id: str) -> str:
+    """Asks all processes whether they have a reader of a job; who has one answers."""
+    return f"readers.{tenant}.{job_id}"
+
+
+def here_subject(tenant: str, job_id: str) -> str:
+    """Answers that there is a reader of a job, or was a moment ago."""
+    return f"here.{tenant}.{job_id}"
+
+
+def left_subject(tenant: str, job_id: str) -> str:
+    """Tells a gateway that a process has lost its last reader of a job."""
+    return f"left.{tenant}.{job_id}"
+
+
+def breaker_subject(provider: str, model: str) -> str:
+    """Where the state of a (provider, upstream model)'s circuit breaker is kept."""
+    return f"$KV.{BREAKERS_BUCKET}.{_key_token(provider)}.{_key_token(model)}"
+
+
+def breaker_live_subject(provider: str, model: str) -> str:
+    """Where that state is heard once it is stored."""
+    return f"breaker.{_key_token(provider)}.{_key_token(model)}"
+
+
+def _key_token(text: str) -> str:
+    """Any text as one token of a key: what may not stand in it as `=` and two hex digits a byte."""
+    return _NOT_IN_KEYS.sub(lambda found: "".join(f"={b:02x}" for b in found[0].encode()), text)
 
 
 def tenant_and_job(subject: str) -> tuple[str, str]:

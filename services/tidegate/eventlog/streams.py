@@ -20,6 +20,9 @@ from tidegate.contracts.jobs import JobClass
 SCHEMA: Final = 1
 _SCHEMA_KEY: Final = "tidegate.schema"
 _NANOSECONDS: Final = 1_000_000_000
+_DAY: Final = 24 * 3600 * _NANOSECONDS
+# The stock OpenAI clients give up on an answer after ten minutes, and then repeat.
+_RECENT_SECONDS: Final = 15 * 60
 
 # A worker says "in progress" every third of this; a frozen one's jobs go to another after it.
 ACK_WAIT_SECONDS: Final = 10
@@ -69,9 +72,48 @@ def stream_configs(options: StreamOptions) -> list[dict[str, Any]]:
         "discard": "old",
         "max_msgs_per_subject": 1,
         # Longer than any job may live.
-        "max_age": 7 * 24 * 3600 * _NANOSECONDS,
+        "max_age": 7 * _DAY,
     }
-    return [jobs, events, control]
+    return [jobs, events, control, *_around_the_jobs(common)]
+
+
+def _around_the_jobs(common: dict[str, Any]) -> list[dict[str, Any]]:
+    dead_letters = common | {
+        "name": subjects.DLQ_STREAM,
+        "subjects": [subjects.DLQ_ALL],
+        "retention": "limits",
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "max_age": 7 * _DAY,
+    }
+    # A key-value bucket, so that `nats kv` shows it. Readers hear of a change from the server
+    # alone, once it is stored.
+    breakers = common | {
+        "name": subjects.BREAKERS_STREAM,
+        "subjects": [subjects.BREAKERS_ALL],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_age": 7 * _DAY,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "republish": {
+            "src": subjects.BREAKERS_KEYS,
+            "dest": subjects.BREAKERS_LIVE_DESTINATION,
+        },
+    }
+    recent = common | {
+        "name": subjects.RECENT_STREAM,
+        "subjects": [subjects.RECENT_ALL],
+        # A convenience for clients that repeat blindly; not worth a disk.
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "max_age": _RECENT_SECONDS * _NANOSECONDS,
+        "max_msgs": 1_000_000,
+    }
+    return [dead_letters, breakers, recent]
 
 
 def consumer_config(queue: str, job_class: JobClass) -> dict[str, Any]:

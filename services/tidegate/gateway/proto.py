@@ -10,9 +10,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tidegate.contracts import events
 from tidegate.contracts.chat import parse_chat
 from tidegate.contracts.create import FieldNames
-from tidegate.contracts.errors import InvalidRequest, Reason
+from tidegate.contracts.errors import InvalidRequest
 from tidegate.contracts.fold import Answer, JobError
-from tidegate.contracts.jobs import JobClass, JobView
+from tidegate.contracts.jobs import JobClass, JobView, OnDisconnect
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.creation import NewJob
 from tidegate.v1 import jobs_pb2 as pb
@@ -21,6 +21,11 @@ _CLASSES: Final = {
     pb.JOB_CLASS_UNSPECIFIED: JobClass.INTERACTIVE,
     pb.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
     pb.JOB_CLASS_BATCH: JobClass.BATCH,
+}
+_ON_DISCONNECT: Final[dict[int, OnDisconnect]] = {
+    pb.ON_DISCONNECT_UNSPECIFIED: "detach",
+    pb.ON_DISCONNECT_DETACH: "detach",
+    pb.ON_DISCONNECT_CANCEL: "cancel",
 }
 _CLASS_NUMBERS: Final = {
     JobClass.INTERACTIVE.value: pb.JOB_CLASS_INTERACTIVE,
@@ -52,7 +57,8 @@ def new_job(request: pb.CreateJobRequest, names: FieldNames | None = None) -> Ne
     """
     if request.job_class not in _CLASSES:
         raise InvalidRequest("job_class is not known", field="job_class")
-    _check_on_disconnect(request.on_disconnect)
+    if request.on_disconnect not in _ON_DISCONNECT:
+        raise InvalidRequest("on_disconnect is not known", field="on_disconnect")
     which = request.WhichOneof("request")
     if which is None:
         raise InvalidRequest("one of chat and chat_json is required", field="chat")
@@ -65,6 +71,7 @@ def new_job(request: pb.CreateJobRequest, names: FieldNames | None = None) -> Ne
         ttl_seconds=_seconds(request.ttl) if request.HasField("ttl") else None,
         ttl_field=names.ttl,
         chat_field=names.request,
+        on_disconnect=_ON_DISCONNECT[request.on_disconnect],
     )
 
 
@@ -80,7 +87,11 @@ def job_message(job: JobView) -> pb.Job:
         attempts=job.attempts,
         last_sequence=job.last_sequence,
         cost_nano_usd=job.cost_nano_usd,
+        lost_cost_nano_usd=job.lost_cost_nano_usd,
+        replay_of=job.replay_of,
     )
+    if job.lost is not None:
+        message.lost.CopyFrom(_usage(job.lost))
     if job.answer is not None:
         message.answer.CopyFrom(_answer(job.answer))
     if job.usage is not None:
@@ -118,22 +129,6 @@ def _chat_json(chat: pb.ChatRequest) -> bytes:
     if chat.stop:
         body["stop"] = list(chat.stop)
     return msgspec.json.encode(body)
-
-
-def _check_on_disconnect(number: int) -> None:
-    if number == pb.ON_DISCONNECT_CANCEL:
-        raise unsupported_cancel()
-    if number not in (pb.ON_DISCONNECT_UNSPECIFIED, pb.ON_DISCONNECT_DETACH):
-        raise InvalidRequest("on_disconnect is not known", field="on_disconnect")
-
-
-def unsupported_cancel() -> InvalidRequest:
-    """The refusal of a policy that is not offered yet."""
-    return InvalidRequest(
-        "on_disconnect is not supported but for detach",
-        reason=Reason.UNSUPPORTED_FIELD,
-        field="on_disconnect",
-    )
 
 
 def _seconds(duration: Duration) -> float:
@@ -175,7 +170,13 @@ def _usage(usage: events.Usage) -> pb.Usage:
 
 
 def _error(error: JobError) -> pb.JobError:
-    return pb.JobError(reason=error.reason, message=error.message, retriable=error.retriable)
+    after = error.retry_after_ms
+    return pb.JobError(
+        reason=error.reason,
+        message=error.message,
+        retriable=error.retriable,
+        retry_after=None if after is None else _duration(after),
+    )
 
 
 def _timings(timings: events.Timings) -> pb.Timings:
@@ -193,6 +194,8 @@ def _fill_started(message: pb.JobEvent, event: events.AttemptStarted) -> None:
             provider=event.provider,
             model=event.model,
             continues=event.continues,
+            lost=_usage(event.lost),
+            lost_cost_nano_usd=event.lost_cost_nano_usd,
         )
     )
 
@@ -216,6 +219,9 @@ def _fill_completed(message: pb.JobEvent, event: events.Completed) -> None:
             usage=_usage(event.usage),
             cost_nano_usd=event.cost_nano_usd,
             timings=_timings(event.timings),
+            lost=_usage(event.lost),
+            lost_cost_nano_usd=event.lost_cost_nano_usd,
+            price_version=event.price_version,
         )
     )
 
@@ -223,11 +229,15 @@ def _fill_completed(message: pb.JobEvent, event: events.Completed) -> None:
 def _fill_ended(message: pb.JobEvent, event: Any) -> None:
     ended = getattr(message, str(event.__struct_config__.tag))
     ended.error.CopyFrom(
-        pb.JobError(reason=event.reason, message=event.message, retriable=event.retriable)
+        _error(JobError(event.reason, event.message, event.retriable, event.retry_after_ms))
     )
     ended.usage.CopyFrom(_usage(event.usage))
+    ended.lost.CopyFrom(_usage(event.lost))
+    ended.price_version = event.price_version
     if event.cost_nano_usd is not None:
         ended.cost_nano_usd = event.cost_nano_usd
+    if event.lost_cost_nano_usd is not None:
+        ended.lost_cost_nano_usd = event.lost_cost_nano_usd
 
 
 _FILLERS: Final[dict[type, Callable[[pb.JobEvent, Any], None]]] = {

@@ -49,9 +49,12 @@ def job_view(job: pb.Job) -> JobView:
         answer=_answer(job.answer) if job.HasField("answer") else None,
         usage=_usage(job.usage) if job.HasField("usage") else None,
         cost_nano_usd=job.cost_nano_usd if job.HasField("cost_nano_usd") else None,
+        lost=_usage(job.lost) if job.HasField("lost") else None,
+        lost_cost_nano_usd=(job.lost_cost_nano_usd if job.HasField("lost_cost_nano_usd") else None),
         timings=_timings(job.timings) if job.HasField("timings") else None,
         error=_error(job.error) if job.HasField("error") else None,
         finished_ms=job.finished_at.ToMilliseconds() if job.HasField("finished_at") else None,
+        replay_of=job.replay_of,
     )
 
 
@@ -82,7 +85,8 @@ def _usage(usage: pb.Usage) -> Usage:
 
 
 def _error(error: pb.JobError) -> JobError:
-    return JobError(error.reason, error.message, error.retriable)
+    after = error.retry_after.ToMilliseconds() if error.HasField("retry_after") else None
+    return JobError(error.reason, error.message, error.retriable, after)
 
 
 def _timings(timings: pb.Timings) -> Timings:

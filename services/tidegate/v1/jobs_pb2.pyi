@@ -176,7 +176,7 @@ class StreamJobEventsResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[JobEvent, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "model", "job_class", "created_at", "deadline", "attempts", "last_sequence", "answer", "usage", "cost_nano_usd", "error", "finished_at", "timings")
+    __slots__ = ("id", "state", "model", "job_class", "created_at", "deadline", "attempts", "last_sequence", "answer", "usage", "cost_nano_usd", "error", "finished_at", "timings", "lost", "lost_cost_nano_usd", "replay_of")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,9 @@ class Job(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_OF_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: JobState
     model: str
@@ -205,7 +208,10 @@ class Job(_message.Message):
     error: JobError
     finished_at: _timestamp_pb2.Timestamp
     timings: Timings
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., model: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., last_sequence: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    replay_of: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., model: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., last_sequence: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., replay_of: _Optional[str] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("text", "reasoning", "refusal", "tool_calls", "finish_reason")
@@ -246,14 +252,16 @@ class Usage(_message.Message):
     def __init__(self, input_tokens: _Optional[int] = ..., cached_input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., estimated: _Optional[bool] = ...) -> None: ...
 
 class JobError(_message.Message):
-    __slots__ = ("reason", "message", "retriable")
+    __slots__ = ("reason", "message", "retriable", "retry_after")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRIABLE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     reason: str
     message: str
     retriable: bool
-    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retriable: _Optional[bool] = ...) -> None: ...
+    retry_after: _duration_pb2.Duration
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., retriable: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Timings(_message.Message):
     __slots__ = ("queued", "time_to_first_token", "total")
@@ -290,18 +298,22 @@ class JobEvent(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., completed: _Optional[_Union[Completed, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., expired: _Optional[_Union[Expired, _Mapping]] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
-    __slots__ = ("attempt", "worker", "provider", "model", "continues")
+    __slots__ = ("attempt", "worker", "provider", "model", "continues", "lost", "lost_cost_nano_usd")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CONTINUES_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     worker: str
     provider: str
     model: str
     continues: bool
-    def __init__(self, attempt: _Optional[int] = ..., worker: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., continues: _Optional[bool] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    def __init__(self, attempt: _Optional[int] = ..., worker: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., continues: _Optional[bool] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("choice", "kind", "data")
@@ -322,43 +334,67 @@ class Waiting(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Completed(_message.Message):
-    __slots__ = ("finish_reasons", "usage", "cost_nano_usd", "timings")
+    __slots__ = ("finish_reasons", "usage", "cost_nano_usd", "timings", "lost", "lost_cost_nano_usd", "price_version")
     FINISH_REASONS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     finish_reasons: _containers.RepeatedScalarFieldContainer[str]
     usage: Usage
     cost_nano_usd: int
     timings: Timings
-    def __init__(self, finish_reasons: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    price_version: str
+    def __init__(self, finish_reasons: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ...) -> None: ...
 
 class Failed(_message.Message):
-    __slots__ = ("error", "usage", "cost_nano_usd")
+    __slots__ = ("error", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "price_version")
     ERROR_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     error: JobError
     usage: Usage
     cost_nano_usd: int
-    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    price_version: str
+    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ...) -> None: ...
 
 class Cancelled(_message.Message):
-    __slots__ = ("error", "usage", "cost_nano_usd")
+    __slots__ = ("error", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "price_version")
     ERROR_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     error: JobError
     usage: Usage
     cost_nano_usd: int
-    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    price_version: str
+    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ...) -> None: ...
 
 class Expired(_message.Message):
-    __slots__ = ("error", "usage", "cost_nano_usd")
+    __slots__ = ("error", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "price_version")
     ERROR_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     error: JobError
     usage: Usage
     cost_nano_usd: int
-    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ...) -> None: ...
+    lost: Usage
+    lost_cost_nano_usd: int
+    price_version: str
+    def __init__(self, error: _Optional[_Union[JobError, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ...) -> None: ...

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tidegate.contracts.chat import canonical_chat, parse_chat
 from tidegate.contracts.errors import InvalidRequest, Reason
+from tidegate.contracts.extra import require_offered
 from tidegate.contracts.json_body import DEEPEST
 
 USER = {"role": "user", "content": "hi"}
@@ -19,7 +20,7 @@ BODY: dict[str, Any] = {"model": "sim-1", "messages": [USER]}
 def refusal(body: object, path: str = "") -> InvalidRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(InvalidRequest) as caught:
-        parse_chat(raw, path=path)
+        require_offered(parse_chat(raw, path=path).extra, frozenset(), path=path)
     return caught.value
 
 
@@ -51,6 +52,9 @@ def nested(levels: int) -> object:
         ({"presence_penalty": -3}, "presence_penalty"),
         ({"frequency_penalty": 3}, "frequency_penalty"),
         ({"seed": 1.5}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": 10**400}, "seed"),
+        ({"max_tokens": 2**31}, "max_tokens"),
         ({"stop": list("abcde")}, "stop"),
         ({"n": 2}, "n"),
         ({"response_format": "json"}, "response_format"),
@@ -59,7 +63,7 @@ def nested(levels: int) -> object:
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"metadata": {"a": 5}}, "metadata[...]"),
         ({"stream": "yes"}, "stream"),
-        ({"messages": [USER | {"content": [{"a": nested(DEEPEST)}]}]}, "messages"),
+        ({"messages": [USER | {"content": [{"type": nested(DEEPEST)}]}]}, "messages"),
         ({"tools": [{"parameters": nested(DEEPEST)}]}, "tools"),
         ({"response_format": {"schema": nested(DEEPEST)}}, "response_format"),
     ],
@@ -145,15 +149,31 @@ json_values = st.recursive(
     max_leaves=10,
 )
 objects = st.dictionaries(st.text(max_size=6), json_values, max_size=4)
-roles = st.sampled_from(["system", "developer", "user", "assistant", "tool"])
-messages = st.fixed_dictionaries(
-    {"role": roles},
-    optional={
-        "content": st.none() | st.text() | st.lists(objects, max_size=3),
-        "name": st.text(),
-        "tool_calls": st.lists(objects, max_size=2),
-        "refusal": st.none() | st.text(),
-    },
+parts = objects.map(lambda part: part | {"type": "image_url"})
+calls = st.fixed_dictionaries(
+    {
+        "id": st.text(min_size=1, max_size=6),
+        "type": st.just("function"),
+        "function": st.fixed_dictionaries({"name": st.just("f"), "arguments": st.text()}),
+    }
+)
+contents = st.text() | st.lists(parts, min_size=1, max_size=3)
+messages = st.one_of(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "developer", "user"]), "content": contents},
+        optional={"name": st.text(), "refusal": st.none() | st.text()},
+    ),
+    st.fixed_dictionaries(
+        {"role": st.just("tool"), "content": contents, "tool_call_id": st.just("call_1")}
+    ),
+    st.fixed_dictionaries(
+        {
+            "role": st.just("assistant"),
+            "content": st.none() | contents,
+            "tool_calls": st.lists(calls, min_size=1, max_size=2),
+        },
+        optional={"reasoning_content": st.none() | st.text()},
+    ),
 )
 bodies = st.fixed_dictionaries(
     {
@@ -163,7 +183,7 @@ bodies = st.fixed_dictionaries(
     optional={
         "max_tokens": st.none() | st.integers(1, 9999),
         "temperature": st.none() | st.floats(0, 2) | st.integers(0, 2),
-        "seed": st.none() | st.integers(-(2**63), 2**63),
+        "seed": st.none() | st.integers(-(2**63), 2**63 - 1),
         "stop": st.none() | st.text() | st.lists(st.text(), max_size=4),
         "response_format": objects,
         "tools": st.lists(objects, max_size=3),
@@ -229,3 +249,106 @@ def test_no_json_raises_anything_but_a_refusal(
         else:
             continue
         assert refused.message
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"role": "user"}, "content"),
+        ({"role": "system", "content": None}, "content"),
+        ({"role": "tool", "tool_call_id": "1"}, "content"),
+        ({"role": "assistant"}, "content"),
+        ({"role": "assistant", "content": None}, "content"),
+        (USER | {"content": []}, "content"),
+        (USER | {"content": [{"text": "hi"}]}, "content[0].type"),
+        (USER | {"content": [{"type": "text"}, {"type": 5}]}, "content[1].type"),
+        (USER | {"content": [{"type": ""}]}, "content[0].type"),
+        ({"role": "tool", "content": "5"}, "tool_call_id"),
+        ({"role": "tool", "content": "5", "tool_call_id": ""}, "tool_call_id"),
+        (USER | {"tool_call_id": "1"}, "tool_call_id"),
+        (USER | {"tool_calls": []}, "tool_calls"),
+        ({"role": "assistant", "content": "", "tool_calls": []}, "tool_calls"),
+        ({"role": "assistant", "tool_calls": [{}]}, "tool_calls[0].id"),
+        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "tool_calls[0].type"),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "1", "type": "function"}]},
+            "tool_calls[0].function",
+        ),
+        (
+            {
+                "role": "assistant",
+                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}],
+            },
+            "tool_calls[0].function.arguments",
+        ),
+    ],
+)
+def test_a_message_that_no_provider_takes_is_refused_before_it_waits(
+    message: dict[str, Any], field: str
+) -> None:
+    """Else its caller would learn so from a job that waited, ran and failed."""
+    error = refusal(BODY | {"messages": [USER, message]})
+    assert error.field == f"messages[1].{field}"
+    assert error.message.startswith(f"messages[1].{field} ")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "refusal": "no"},
+        {"role": "assistant", "content": "hi", "tool_calls": None, "refusal": None},
+        {"role": "user", "content": "", "name": "me"},
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "custom", "custom": {}}]},
+    ],
+)
+def test_a_message_that_clients_send_is_taken(message: dict[str, Any]) -> None:
+    parse_chat(json.dumps(BODY | {"messages": [message]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"model":"a","model":"b","messages":[{"role":"user","content":"x"}]}', "model"),
+        (b'{"model":"a","messages":[{"role":"user","content":"x","content":"y"}]}', "content"),
+        (b'{"model":"a","messages":[{"role":"user","content":"x"}],"x":{"y":1,"y":2}}', "y"),
+        (
+            b'{"model":"a","messages":[{"role":"user","content":"x"}],"x":{"\\ud800":1,"\\ud800":2}}',
+            "",
+        ),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(body: bytes, field: str) -> None:
+    """The provider might obey the one that was not checked."""
+    error = refusal(body)
+    assert field in (error.field or "")
+    error.message.encode()
+
+
+def test_extra_fields_are_part_of_the_request_where_the_route_offers_them() -> None:
+    """What changes the answer must be in the hash, and so in whatever is kept by it."""
+    plain, warm, hot = (
+        parse_chat(json.dumps(BODY | extra).encode())
+        for extra in ({}, {"top_k": 5, "best": {"b": 1, "a": 2}}, {"top_k": 6})
+    )
+    for chat in (plain, warm):
+        require_offered(chat.extra, frozenset({"top_k", "best"}))
+    with pytest.raises(InvalidRequest) as caught:
+        require_offered(hot.extra, frozenset({"best"}), path="request")
+    assert caught.value.field == "request.top_k"
+    assert canonical_chat(warm) == (
+        b'{"best":{"a":2,"b":1},"messages":[{"content":"hi","role":"user"}],"model":"sim-1",'
+        b'"top_k":5}'
+    )
+    assert len({canonical_chat(each) for each in (plain, warm, hot)}) == 3
+
+
+@pytest.mark.parametrize("value", [nested(DEEPEST + 1), 10**400])
+def test_an_extra_field_is_checked_like_any_other(value: object) -> None:
+    assert (refusal(BODY | {"top_k": value}).field or "").startswith("top_k")
+
+
+def test_what_a_surface_reads_for_itself_is_no_extra_field() -> None:
+    body = json.dumps(BODY | {"service_tier": "flex"}).encode()
+    chat = parse_chat(body, apart=frozenset({"service_tier"}))
+    assert canonical_chat(chat) == canonical_chat(parse_chat(json.dumps(BODY).encode()))

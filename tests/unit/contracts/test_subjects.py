@@ -81,6 +81,24 @@ def test_the_subjects_are_what_stored_messages_are_under() -> None:
     assert subjects.live_subject("acme", JOB) == f"live.28.acme.{JOB}"
     assert subjects.control_subject("acme", JOB) == f"control.acme.{JOB}"
     assert subjects.nudge_subject("acme", JOB) == f"nudge.acme.{JOB}"
+    assert subjects.dead_letter_subject("default", "acme", JOB) == f"dlq.default.acme.{JOB}"
+    assert subjects.recent_subject("acme", "0f") == "recent.acme.0f"
+    assert subjects.readers_subject("acme", JOB) == f"readers.acme.{JOB}"
+    assert subjects.left_subject("acme", JOB) == f"left.acme.{JOB}"
+    key = "api=2eopenai=2ecom.gpt-4o=2fmini"
+    assert subjects.breaker_subject("api.openai.com", "gpt-4o/mini") == (
+        f"$KV.tidegate_breakers.{key}"
+    )
+    assert subjects.breaker_live_subject("api.openai.com", "gpt-4o/mini") == f"breaker.{key}"
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
+def test_every_provider_and_model_has_a_breaker_of_its_own(a: str, b: str, c: str, d: str) -> None:
+    """Names come from the routes file, and may hold anything."""
+    key = subjects.breaker_subject(a, b)
+    assert matches(subjects.BREAKERS_KEYS, key)
+    assert re.fullmatch(r"\$KV\.tidegate_breakers\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]+", key)
+    assert (key == subjects.breaker_subject(c, d)) == ((a, b) == (c, d))
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -106,9 +124,14 @@ def test_filters_find_the_tenants_own_and_nobody_elses(
     assert matches(subjects.EVENTS_ALL, log)
     assert matches(subjects.logs_of_tenant(tenant), log)
     assert matches(subjects.live_shard(subjects.shard_of(job_id)), f"live{log[6:]}")
-    for subject in (job, log, subjects.control_subject(tenant, job_id)):
+    letter = subjects.dead_letter_subject(queue, tenant, job_id)
+    assert matches(subjects.DLQ_ALL, letter)
+    assert matches(subjects.dead_letter_anywhere(tenant, job_id), letter)
+    assert matches(subjects.dead_letters_of_tenant(tenant), letter)
+    for subject in (job, log, letter, subjects.control_subject(tenant, job_id)):
         assert subjects.tenant_and_job(subject) == (tenant, job_id)
     if stranger != tenant:
         assert not matches(subjects.jobs_of_tenant(stranger), job)
         assert not matches(subjects.logs_of_tenant(stranger), log)
+        assert not matches(subjects.dead_letters_of_tenant(stranger), letter)
         assert not matches(subjects.job_anywhere(stranger, job_id), job)
