@@ -1,4 +1,4 @@
-"""API keys: which tenant a caller is.
+"""API keys, and the tokens made from them: which tenant a caller is, and what it may do.
 
 The key file holds one JSON object per line, `{"key_id", "tenant", "sha256", "created_at"}`, and no
 key: a key has 256 random bits, so that its plain SHA-256 is as good a secret as a slow hash. The
@@ -6,7 +6,6 @@ file is looked at each second. A changed one comes into force whole or, where a 
 all: then the keys that were known stay known.
 """
 
-import asyncio
 import ipaddress
 import os
 import secrets
@@ -24,8 +23,17 @@ from pydantic import Field
 
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.settings import ListenAddress, ServiceSettings, SettingsError
-from tidegate.chassis.tasks import ServiceFault, TaskGuard
-from tidegate.contracts.errors import InvalidRequest, Unauthenticated
+from tidegate.chassis.tasks import TaskGuard
+from tidegate.chassis.tokens import Scope, Tokens, TokenSecretError, is_token
+from tidegate.chassis.watched_file import WatchedFile
+from tidegate.contracts.errors import (
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+)
 from tidegate.contracts.subjects import check_name
 
 _log = structlog.stdlib.get_logger(module=__name__)
@@ -33,7 +41,6 @@ _log = structlog.stdlib.get_logger(module=__name__)
 DEVELOPMENT_KEY: Final = "tidegate-dev"
 DEVELOPMENT_TENANT: Final = "dev"
 
-_WATCH_SECONDS = 1.0
 _PREFIX = "tg_"
 
 
@@ -54,6 +61,14 @@ class KeySettings(ServiceSettings):
             f"`{DEVELOPMENT_TENANT}`. Refused at start unless every address is on loopback."
         ),
     )
+    token_secret_file: Path | None = Field(
+        None,
+        description=(
+            "File of the secret that signs browsers' tokens, the same for gateway and streaming: "
+            "at least 32 bytes, one secret per line; the first signs, all verify. Read anew within "
+            "a second of a change. None: no tokens."
+        ),
+    )
 
 
 class KeyFileError(Exception):
@@ -62,10 +77,16 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the tenant, and which of its keys."""
+    """Who calls: the tenant, and which of its keys; `scope` bounds who came with a token of it."""
 
     tenant: str
     key_id: str
+    scope: Scope | None = None
+
+    def check_job(self, job_id: str) -> None:
+        """Raises NotFound for a job outside the scope, as for another tenant's."""
+        if self.scope is not None and self.scope.job_id not in {None, job_id}:
+            raise NotFound("no such job")
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -83,42 +104,101 @@ class Keyring:
 
     name = "keyring"
 
-    def __init__(self, path: Path | None, guard: TaskGuard, *, development: bool = False) -> None:
-        self._path = path
-        self._guard = guard
+    def __init__(
+        self,
+        path: Path | None,
+        guard: TaskGuard,
+        *,
+        development: bool = False,
+        tokens: Tokens | None = None,
+    ) -> None:
         self._development = development
+        self._tokens = tokens
         self._callers: Mapping[bytes, Caller] = {}
-        self._seen: tuple[int, ...] | None = None
-        self._watching: asyncio.Task[object] | None = None
+        self._known: frozenset[Caller] = frozenset()
+        self._file: WatchedFile[dict[bytes, Caller]] | None = None
+        if path is None:
+            self._take({})
+            return
+        self._file = WatchedFile(
+            self.name,
+            path,
+            guard,
+            parse=lambda content: _callers_of(path, content),
+            take=self._take,
+            refusal=KeyFileError,
+        )
 
     def authenticate(self, authorization: str | None) -> Caller:
         """The caller of an `Authorization` header (`Bearer <key>`).
 
         Raises:
             Unauthenticated: there is none, it has another form, or nobody knows the key.
+            PermissionDenied: it holds a token, which may do less.
         """
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("an API key is needed, as in 'Authorization: Bearer <key>'")
-        caller = self._callers.get(_digest(key.strip()))
+        caller = self.authenticate_reader(authorization)
+        if caller.scope is not None:
+            raise PermissionDenied("a token may only read and cancel jobs: this needs an API key")
+        return caller
+
+    def authenticate_reader(self, authorization: str | None) -> Caller:
+        """The caller where reading and cancelling is all there is: a token will do, like a key.
+
+        Whoever calls this has to bound the caller by `Caller.check_job`.
+
+        Raises:
+            Unauthenticated: as `authenticate`, or the token is no good.
+        """
+        credential = _credential_of(authorization)
+        caller = self._callers.get(_digest(credential))
+        if caller is None and is_token(credential):
+            caller = self._bearer_of(credential)
         if caller is None:
             raise Unauthenticated("the API key is not known")
         return caller
 
+    def still_knows(self, caller: Caller, authorization: str) -> bool:
+        """Whether a caller that came in with this header would be known now.
+
+        A token's end does not count, for what began before it may last longer; its key does.
+        """
+        if caller.scope is None:
+            return self._callers.get(_digest(_credential_of(authorization))) == caller
+        return Caller(caller.tenant, caller.key_id) in self._known
+
+    def new_token(self, caller: Caller, *, job_id: str | None, seconds: int) -> tuple[str, int]:
+        """A token of the caller's key, and its end in epoch seconds.
+
+        Raises:
+            FailedPrecondition: there is no secret to sign it with.
+        """
+        if self._tokens is None:
+            raise FailedPrecondition(
+                "tokens are off: TIDEGATE_TOKEN_SECRET_FILE is not set", reason=Reason.TOKENS_OFF
+            )
+        return self._tokens.make(caller.tenant, caller.key_id, job_id=job_id, seconds=seconds)
+
+    def _bearer_of(self, token: str) -> Caller:
+        if self._tokens is None:
+            raise Unauthenticated("tokens are off here: TIDEGATE_TOKEN_SECRET_FILE is not set")
+        bearer = self._tokens.read(token)
+        if Caller(bearer.tenant, bearer.key_id) not in self._known:
+            raise Unauthenticated("the API key that the token was made with is not known any more")
+        return Caller(bearer.tenant, bearer.key_id, bearer.scope)
+
     async def start(self) -> None:
-        """Watch the file. Raises ServiceFault if it can no longer be used."""
-        try:
-            self.refresh()
-        except KeyFileError as error:
-            raise ServiceFault(self.name, str(error)) from error
-        if self._path is not None:
-            self._watching = self._guard.spawn_eternal(self.name, self._watch())
+        """Watch the files. Raises ServiceFault if one can no longer be used."""
+        if self._file is not None:
+            await self._file.start()
+        if self._tokens is not None:
+            await self._tokens.start()
 
     async def stop(self, deadline: Deadline) -> None:
-        """Look at the file no more."""
-        del deadline  # nothing to wait for
-        if self._watching is not None:
-            self._watching.cancel()
+        """Look at the files no more."""
+        if self._file is not None:
+            await self._file.stop(deadline)
+        if self._tokens is not None:
+            await self._tokens.stop(deadline)
 
     def refresh(self) -> bool:
         """Take the file over if it changed since the last look; whether it did.
@@ -127,30 +207,20 @@ class Keyring:
             KeyFileError: it cannot be used, and what was known before stays in force. A file with a
                 bad line is said once, one that cannot be read at each look.
         """
-        mark = _mark_of(self._path)
-        if mark == self._seen:
-            return False
-        content = b"" if self._path is None else _read(self._path)
-        # Not before it was read: the next look has to try again what failed in this one.
-        self._seen = mark
-        callers = {} if self._path is None else _callers_of(self._path, content)
-        if self._development:
-            callers[_digest(DEVELOPMENT_KEY)] = Caller(DEVELOPMENT_TENANT, "development")
-        self._callers = callers
-        return True
+        try:
+            return self._file is not None and self._file.refresh()
+        except OSError as error:
+            raise KeyFileError(f"{error.filename}: {error.strerror}") from error
 
-    async def _watch(self) -> None:
-        said = ""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            try:
-                if self.refresh():
-                    said = ""
-                    _log.info("keys taken over", keys=len(self._callers))
-            except KeyFileError as error:
-                if str(error) != said:
-                    said = str(error)
-                    _log.error("keys stay as they were", reason=said)
+    def _take(self, callers: dict[bytes, Caller]) -> None:
+        if self._development:
+            callers = callers | {
+                _digest(DEVELOPMENT_KEY): Caller(DEVELOPMENT_TENANT, "development")
+            }
+        if self._callers != callers:
+            _log.info("keys taken over", keys=len(callers))
+        self._callers = callers
+        self._known = frozenset(callers.values())
 
 
 def make_keyring(
@@ -173,7 +243,12 @@ def make_keyring(
             f"TIDEGATE_DEVELOPMENT: refused while listening on {', '.join(public)}, for its key is "
             "known to everybody; listen on 127.0.0.1 or use TIDEGATE_KEYS_FILE"
         )
-    keyring = Keyring(settings.keys_file, guard, development=settings.development)
+    keyring = Keyring(
+        settings.keys_file,
+        guard,
+        development=settings.development,
+        tokens=_tokens_of(settings.token_secret_file, guard),
+    )
     try:
         keyring.refresh()
     except KeyFileError as error:
@@ -207,11 +282,18 @@ def new_key(path: Path, tenant: str) -> str:
     return key
 
 
-def _read(path: Path) -> bytes:
+def _tokens_of(path: Path | None, guard: TaskGuard) -> Tokens | None:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror or type(error).__name__}") from error
+        return None if path is None else Tokens.of_file(path, guard)
+    except TokenSecretError as error:
+        raise SettingsError(f"TIDEGATE_TOKEN_SECRET_FILE: {error}") from error
+
+
+def _credential_of(authorization: str | None) -> str:
+    scheme, _, credential = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("an API key is needed, as in 'Authorization: Bearer <key>'")
+    return credential.strip()
 
 
 def _callers_of(path: Path, content: bytes) -> dict[bytes, Caller]:
@@ -229,18 +311,6 @@ def _callers_of(path: Path, content: bytes) -> dict[bytes, Caller]:
             raise KeyFileError(f"{path}, line {number}: sha256 must have 64 hexadecimal digits")
         callers[digest] = Caller(record.tenant, record.key_id)
     return callers
-
-
-def _mark_of(path: Path | None) -> tuple[int, ...]:
-    """What changes whenever the file does; empty where there is none."""
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return (-1,)
-    if found is None:
-        return ()
-    # A change of the mode, or one whose author set the time back, moves the last alone.
-    return (found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns)
 
 
 def _digest(key: str) -> bytes:

@@ -1,100 +1,172 @@
-"""The routes file: which public model is answered where, through which queue.
+"""Routes: which public model is answered where, in which order, and through which queue.
 
-::
-
-    models:
-      sim-1:                                  # the name that callers use
-        queue: default                        # the queue its jobs wait in
-        base_url: http://127.0.0.1:8090/v1    # an OpenAI-compatible API
-        upstream_model: sim-small             # its name there; default: the public name
-        provider: simulator                   # label of metrics and logs; default: the URL's host
-        api_key_env: NAME                     # or api_key_file: path; neither: no key is sent
-        timeouts: {connect: 5, first_token: 60, between_tokens: 30, total: 600}   # seconds
-
-The file names keys and holds none, so that a process which only looks routes up needs no secret.
+Values only; `routes_parse` makes them from a file, `routes_file` keeps them as the file is now.
 """
 
 import os
-from collections.abc import Hashable, Iterator, Mapping
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Final, Literal
 
 import msgspec
-import yaml
 from typing_extensions import override
 
 from tidegate.chassis.settings import SettingsError
-from tidegate.contracts.errors import InvalidRequest
-from tidegate.contracts.subjects import check_name
+from tidegate.providers.price import Price
 
-_Seconds = Annotated[float, msgspec.Meta(gt=0, le=24 * 3600)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+RouteKind = Literal["chat", "embeddings"]
+
+_LIKE_A_VARIABLE: Final = re.compile(r"(?=.{1,64}\Z)[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=24 * 3600)]
 
 
 class RoutesError(SettingsError):
-    """A routes file that cannot be used. The text names the file, the dotted place, the cure."""
+    """Routes that cannot be used. The text names the file, the line, the dotted place, the cure."""
 
-    def __init__(self, path: Path, place: str, problem: str) -> None:
-        super().__init__(f"{path}: {place + ': ' if place else ''}{problem}")
+    def __init__(self, path: Path, place: str, problem: str, line: int | None = None) -> None:
+        where = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {place + ': ' if place else ''}{problem}")
 
 
 class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds: to a connection, to the first token, from token to token, and for all of a call."""
 
-    connect: _Seconds = 5.0
-    first_token: _Seconds = 60.0
-    between_tokens: _Seconds = 30.0
-    total: _Seconds = 600.0
+    connect: Seconds = 5.0
+    first_token: Seconds = 60.0
+    between_tokens: Seconds = 30.0
+    total: Seconds = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Where one public model is answered. `origin` is the file that said so."""
+class Target:
+    """One place where a model is answered: a provider, and the model's name there.
 
-    model: str
-    queue: str
-    base_url: str
-    upstream_model: str
+    `weight` is its share of the first calls, None where its turn is fixed by the order. `origin`,
+    `line` and `place` are where the file names its key.
+    """
+
     provider: str
+    base_url: str
+    model: str
     timeouts: Timeouts = field(default_factory=Timeouts)
+    weight: float | None = None
+    price: Price | None = None
     api_key_env: str | None = None
     api_key_file: Path | None = None
     origin: Path = field(default=Path("routes"), compare=False)
+    line: int | None = field(default=None, compare=False)
+    place: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies it among all others: (provider, upstream model)."""
+        return self.provider, self.model
 
     def read_api_key(self, environ: Mapping[str, str] | None = None) -> str | None:
-        """The key as it is now; None where the route has none. `environ` None: the process's.
+        """The key as it is now; None where the provider has none. `environ` None: the process's.
 
         Raises:
-            RoutesError: the variable is not set, or the file cannot be read or is empty.
+            RoutesError: the variable is not set, or the file cannot be read or is empty, or what
+                they hold cannot be sent in a header.
         """
         if self.api_key_env is not None:
             known = os.environ if environ is None else environ  # noqa: TID251
             key = known.get(self.api_key_env, "").strip()
-            return key or self._refuse("api_key_env", f"{self.api_key_env} is not set; export it")
+            # Somebody may have put the key itself there.
+            named = _LIKE_A_VARIABLE.fullmatch(self.api_key_env)
+            shown = self.api_key_env if named else "the variable"
+            return self._usable(key, "api_key_env", f"{shown} is not set; export it")
         if self.api_key_file is None:
             return None
         try:
             key = self.api_key_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            return self._refuse("api_key_file", f"cannot be read ({type(error).__name__})")
-        return key or self._refuse("api_key_file", "the file is empty; write the key into it")
+            why = getattr(error, "strerror", None) or "not text"
+            problem = f"{self.api_key_file} cannot be read ({why}); put the key there"
+            raise self._refusal("api_key_file", problem) from error
+        return self._usable(key, "api_key_file", "the file is empty; write the key into it")
 
-    def _refuse(self, place: str, problem: str) -> str:
-        raise RoutesError(self.origin, f"models.{self.model}.{place}", problem) from None
+    def _usable(self, key: str, place: str, empty: str) -> str:
+        if not key:
+            raise self._refusal(place, empty)
+        if not (key.isascii() and key.isprintable()):
+            raise self._refusal(place, "holds no key: one is a single line of plain characters")
+        return key
+
+    def _refusal(self, place: str, problem: str) -> RoutesError:
+        return RoutesError(self.origin, f"{self.place}.{place}", problem, self.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one public model is. `queue` is empty for embeddings, which are called directly.
+
+    `fallbacks` are public models whose targets follow; `extra_body` are the names of the parameters
+    beyond the standard ones that its requests may carry.
+    """
+
+    model: str
+    kind: RouteKind
+    queue: str
+    targets: tuple[Target, ...]
+    fallbacks: tuple[str, ...] = ()
+    extra_body: frozenset[str] = frozenset()
 
 
 class Routes(Mapping[str, Route]):
-    """Routes by public model, in the order of the file."""
+    """Routes by public model, in the order of the file. Their fallbacks are known and end."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = dict(routes)
+        self._queues = tuple(sorted({route.queue for route in routes.values() if route.queue}))
 
     @property
     def queues(self) -> tuple[str, ...]:
         """Every queue that a route names, once, sorted."""
-        return tuple(sorted({route.queue for route in self._routes.values()}))
+        return self._queues
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Every target of every route, each (provider, upstream model) once."""
+        return _once(target for route in self._routes.values() for target in route.targets)
+
+    def plan(self, model: str, rng: random.Random | None = None) -> tuple[Target, ...]:
+        """Where to call for a model, in order, each (provider, upstream model) once.
+
+        Its own targets first, then those of each fallback and of what that falls back to. Targets
+        with a weight come in a random order by weight, those without follow in the file's order.
+        `rng` None: the process's own. Raises KeyError for a model without a route.
+        """
+        order: list[Target] = []
+        for name in self._chain(model):
+            targets = self._routes[name].targets
+            order += _by_weight(targets, rng)
+            order += (target for target in targets if target.weight is None)
+        return _once(order)
+
+    def require_keys(self, models: Iterable[str], environ: Mapping[str, str] | None = None) -> None:
+        """Reads the key of every target that these models may be answered by.
+
+        Raises:
+            RoutesError: one cannot be read.
+        """
+        for target in _once(target for model in models for target in self.plan(model)):
+            target.read_api_key(environ)
+
+    def _chain(self, model: str) -> dict[str, None]:
+        """The model and all that it falls back to, in order, each once."""
+        names: dict[str, None] = {}
+        waiting = [model]
+        while waiting:
+            name = waiting.pop()
+            if name not in names:
+                names[name] = None
+                waiting += reversed(self._routes[name].fallbacks)
+        return names
 
     @override
     def __getitem__(self, model: str) -> Route:
@@ -109,118 +181,17 @@ class Routes(Mapping[str, Route]):
         return len(self._routes)
 
 
-class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    queue: _Text
-    base_url: _Text
-    upstream_model: _Text | None = None
-    provider: _Text | None = None
-    api_key_env: _Text | None = None
-    api_key_file: _Text | None = None
-    timeouts: Timeouts = Timeouts()
+def _by_weight(targets: Iterable[Target], rng: random.Random | None) -> list[Target]:
+    """Those with a weight, in a random order: each is next with its share of what is left."""
+    draw = random.expovariate if rng is None else rng.expovariate
+    # The first of several exponential clocks is each one's with the share of its rate (Efraimidis
+    # and Spirakis, 2006).
+    drawn = [(draw(target.weight), target) for target in targets if target.weight is not None]
+    return [target for _, target in sorted(drawn, key=lambda pair: pair[0])]
 
 
-def load_routes(path: Path | str) -> Routes:
-    """The routes of a file. A relative `api_key_file` is relative to the file's folder.
-
-    Raises:
-        RoutesError: the file cannot be read or used.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise RoutesError(path, "", f"cannot be read: {why}") from error
-    return parse_routes(text, path)
-
-
-def parse_routes(text: str, path: Path) -> Routes:
-    """The routes that a file's text holds; `path` is for error texts and relative paths.
-
-    Raises:
-        RoutesError: the text is not a routes file.
-    """
-    document = _read_yaml(text, path)
-    if not isinstance(document, dict) or set(document) != {"models"}:
-        raise RoutesError(path, "", "must hold `models:` and nothing else beside it")
-    models = document["models"]
-    if not isinstance(models, dict) or not models:
-        raise RoutesError(path, "models", "must name at least one model, each with its fields")
-    return Routes({_name(name, path): _route(name, models[name], path) for name in models})
-
-
-def _name(name: object, path: Path) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= 256:
-        raise RoutesError(path, f"models.{name}", "a model's name is text; put it into quotes")
-    return name
-
-
-def _route(name: str, given: object, path: Path) -> Route:
-    place = f"models.{name}"
-    entry = _entry(given, place, path)
-    host = _host(entry.base_url, place, path)
-    try:
-        check_name(entry.queue, "queue")
-    except InvalidRequest as error:
-        raise RoutesError(path, f"{place}.queue", error.message) from error
-    if entry.api_key_env and entry.api_key_file:
-        raise RoutesError(path, place, "give api_key_env or api_key_file, not both")
-    return Route(
-        model=name,
-        queue=entry.queue,
-        base_url=entry.base_url.rstrip("/"),
-        upstream_model=entry.upstream_model or name,
-        provider=entry.provider or host,
-        timeouts=entry.timeouts,
-        api_key_env=entry.api_key_env,
-        api_key_file=path.parent / entry.api_key_file if entry.api_key_file else None,
-        origin=path,
-    )
-
-
-def _entry(given: object, place: str, path: Path) -> _Entry:
-    try:
-        return msgspec.convert(given, _Entry)
-    except msgspec.ValidationError as error:
-        what, _, inner = str(error).partition(" - at `$")
-        raise RoutesError(path, f"{place}{inner.rstrip('`')}", what) from error
-
-
-def _host(base_url: str, place: str, path: Path) -> str:
-    place = f"{place}.base_url"
-    try:
-        url = urlsplit(base_url)
-        host = url.hostname
-    except ValueError:
-        raise RoutesError(path, place, "is not a URL") from None
-    if not host or url.scheme not in ("http", "https") or url.query or url.fragment:
-        raise RoutesError(path, place, "must be the API's base, as in https://api.example.com/v1")
-    if url.username is not None:
-        raise RoutesError(path, place, "holds a secret; use api_key_env instead")
-    return host
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice, of which plain YAML keeps the last in silence."""
-
-    @override
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a name is given twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
-
-
-def _read_yaml(text: str, path: Path) -> object:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader: see above)
-    except yaml.YAMLError as error:
-        # Without the snippet that the library would show: it may quote a key put there by mistake.
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise RoutesError(path, line, problem) from None
+def _once(targets: Iterable[Target]) -> tuple[Target, ...]:
+    kept: dict[tuple[str, str], Target] = {}
+    for target in targets:
+        kept.setdefault(target.key, target)
+    return tuple(kept.values())
