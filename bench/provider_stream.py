@@ -34,7 +34,8 @@ from bench._machine import describe
 from tests.support.nats_server import free_port
 from tidegate.contracts.events import Delta, encode_event
 from tidegate.providers.chat_stream import ChatClient
-from tidegate.providers.routes import Route
+from tidegate.providers.endpoint import Endpoint
+from tidegate.providers.routes import Target
 
 ROOT = Path(__file__).parents[1]
 SERVER = "import sys; from tidegate.simulator.app import run; sys.exit(run())"
@@ -66,14 +67,16 @@ class Way:
         self.stream = stream
 
 
-def ours(name: str, client: ChatClient, load: Load, take: Callable[[Delta], object]) -> Way:
+def ours(
+    name: str, client: ChatClient, target: Target, load: Load, take: Callable[[Delta], object]
+) -> Way:
     async def stream(number: int, tick: Tick) -> None:
         def on_delta(delta: Delta) -> None:
             take(delta)
             tick()
 
         body = msgspec.json.encode(load.body(number))
-        await client.stream(body, on_delta, headers={"x-tidegate-job": f"job_{number}"})
+        await client.stream(target, body, on_delta, headers={"x-tidegate-job": f"job_{number}"})
 
     return Way(name, stream)
 
@@ -176,8 +179,9 @@ async def compare(load: Load, rounds: int) -> None:
     print("way: CPU per token, median (range) of the rounds; lateness p50 / p95 / p99")
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with simulator(load) as url:
-        route = Route("sim", "default", url, "sim-small", "simulator")
-        client = ChatClient(route, concurrency=load.streams)
+        endpoint = Endpoint(url, connect=5.0, concurrency=load.streams)
+        client = ChatClient(endpoint)
+        target = Target("simulator", url, "sim-small")
         fast, default = (
             openai.AsyncOpenAI(base_url=url, api_key="any", max_retries=0, http_client=http)
             for http in (
@@ -188,8 +192,8 @@ async def compare(load: Load, rounds: int) -> None:
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         ways = [
             floor("aiohttp alone", url, session, load),
-            ours("tidegate.providers", client, load, lambda _: None),
-            ours("tidegate.providers, to the encoded event", client, load, encode_event),
+            ours("tidegate.providers", client, target, load, lambda _: None),
+            ours("tidegate.providers, to the encoded event", client, target, load, encode_event),
             stock("openai, aiohttp transport", fast, load),
             stock("openai, default transport", default, load),
         ]
@@ -201,7 +205,7 @@ async def compare(load: Load, rounds: int) -> None:
                 figures[way.name].append(await measure(way, load))
         for way in ways:
             report(way, figures[way.name], load)
-        for each in (client, fast, default, session):
+        for each in (endpoint, fast, default, session):
             await each.close()
 
 

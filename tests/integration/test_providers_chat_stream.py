@@ -9,6 +9,7 @@ from tests.support.provider_world import (
     HEADERS,
     PATIENT,
     Provider,
+    Script,
     answering,
     scripted,
     simulated,
@@ -17,7 +18,7 @@ from tests.support.provider_world import (
 from tests.support.worker_world import MESSAGES
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Usage
-from tidegate.providers.errors import ProviderError
+from tidegate.providers.errors import ErrorKind, ProviderError
 from tidegate.providers.routes import Timeouts
 from tidegate.simulator.answer import answer
 
@@ -117,7 +118,7 @@ async def test_a_whole_call_has_its_time_too() -> None:
 async def test_nobody_there(free_port: int) -> None:
     provider = Provider(f"http://127.0.0.1:{free_port}")
     assert (await failure(provider)).reason == Reason.PROVIDER_UNAVAILABLE
-    await provider.client.close()
+    await provider.endpoint.close()
 
 
 @pytest.mark.parametrize("tokens_before", [0, 5])
@@ -148,6 +149,7 @@ async def test_an_error_of_the_taker_closes_the_connection() -> None:
     async with simulated(tokens_per_second=100) as provider:
         with pytest.raises(FullError):
             await provider.client.stream(
+                provider.target,
                 b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":10000}',
                 refuse,
                 headers={},
@@ -200,6 +202,74 @@ async def test_a_connection_closed_without_an_answer_is_no_time_out() -> None:
 
     async with scripted(script) as provider:
         assert (await failure(provider)).reason == Reason.PROVIDER_UNAVAILABLE
+
+
+async def test_a_call_into_a_connection_that_was_just_closed_may_be_repeated() -> None:
+    """Connections are kept longer than some servers keep them."""
+    served = 0
+
+    async def script(head: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        if served == 2:
+            raise ConnectionError
+        await answering(text_chunk("tide", "stop"), DONE)(head, writer)
+
+    async with scripted(script) as provider:
+        await provider.ask()
+        error = await failure(provider)
+        assert (error.reason, error.kind) == (Reason.PROVIDER_UNAVAILABLE, ErrorKind.RETRIABLE)
+        await provider.ask()
+        assert provider.connections == 2
+
+
+def answers(status: int, body: bytes, content_type: str) -> Script:
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\n"
+        writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    return script
+
+
+PAGE = b"<html><title>tide</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "kind"),
+    [
+        (answers(200, PAGE, "text/html"), Reason.PROVIDER_UNAVAILABLE, ErrorKind.RETRIABLE),
+        (answers(200, PAGE, "text/plain"), Reason.PROVIDER_STREAM_CUT, ErrorKind.RETRIABLE),
+        (answers(502, PAGE, "text/html"), Reason.PROVIDER_UNAVAILABLE, ErrorKind.RETRIABLE),
+        (answers(400, PAGE, "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
+        (answers(404, PAGE, "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+        (answers(400, b"[" * 60_000, "x/json"), Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
+        (answers(302, b"", "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+    ],
+)
+async def test_pages_of_proxies_are_typed_errors(
+    script: Script, reason: Reason, kind: ErrorKind
+) -> None:
+    async with scripted(script) as provider:
+        error = await failure(provider)
+        assert (error.reason, error.kind) == (reason, kind)
+
+
+async def test_an_error_without_end_does_not_fill_the_memory() -> None:
+    sent = 0
+
+    async def script(_: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 500 X\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            sent += 10_000
+
+    async with scripted(script) as provider:
+        error = await failure(provider)
+        assert error.reason is Reason.PROVIDER_UNAVAILABLE
+    # What the network holds is beyond it, but no more than that.
+    assert sent < 50_000_000
 
 
 async def test_an_answer_is_whole_though_its_connection_never_ends() -> None:

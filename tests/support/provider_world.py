@@ -14,15 +14,19 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.support.worker_world import MESSAGES, simulator
+from tests.support.simulated import simulator
+from tests.support.worker_world import MESSAGES
 from tidegate.chassis.component import Deadline
 from tidegate.contracts.events import Delta
 from tidegate.providers.chat_stream import ChatClient, ChatResult
-from tidegate.providers.routes import Route, Timeouts
+from tidegate.providers.embeddings import EmbeddingsClient, EmbeddingsResult
+from tidegate.providers.endpoint import Endpoint
+from tidegate.providers.routes import Target, Timeouts
 
 HEADERS = {"x-tidegate-job": "job_1", "x-request-id": "job_1-1", "traceparent": "00-a-b-01"}
 # Long enough never to matter where a test does not mean it.
 PATIENT = Timeouts(connect=10, first_token=20, between_tokens=20, total=40)
+_CONCURRENCY = 8
 
 
 class Provider:
@@ -30,11 +34,13 @@ class Provider:
 
     def __init__(self, url: str, timeouts: Timeouts = PATIENT, **route: Any) -> None:
         self.url = url
-        given: dict[str, Any] = {"upstream_model": "sim-small", "provider": "simulator"}
-        self.client = ChatClient(
-            Route("sim-1", "default", base_url=f"{url}/v1", timeouts=timeouts, **(given | route)),
-            concurrency=8,
+        given: dict[str, Any] = {"model": "sim-small", "provider": "simulator"}
+        self.target = Target(base_url=f"{url}/v1", timeouts=timeouts, **(given | route))
+        self.endpoint = Endpoint(
+            self.target.base_url, connect=timeouts.connect, concurrency=_CONCURRENCY
         )
+        self.client = ChatClient(self.endpoint)
+        self.embeddings = EmbeddingsClient(self.endpoint)
         self.deltas: list[Delta] = []
         self.connections = 0
 
@@ -44,8 +50,12 @@ class Provider:
         """One call; what came of it so far is in `deltas`."""
         body = {"model": "sim-1", "messages": MESSAGES, "max_tokens": tokens} | fields
         return await self.client.stream(
-            msgspec.json.encode(body), self.deltas.append, headers=headers
+            self.target, msgspec.json.encode(body), self.deltas.append, headers=headers
         )
+
+    async def embed(self, *, headers: Mapping[str, str] = HEADERS, **body: Any) -> EmbeddingsResult:
+        """One call for embeddings."""
+        return await self.embeddings.create(self.target, msgspec.json.encode(body), headers=headers)
 
     @property
     def text(self) -> str:
@@ -78,7 +88,7 @@ async def simulated(
     try:
         yield provider
     finally:
-        await provider.client.close()
+        await provider.endpoint.close()
         await server.stop(Deadline(1))
 
 
@@ -113,7 +123,7 @@ async def scripted(
     try:
         yield provider
     finally:
-        await provider.client.close()
+        await provider.endpoint.close()
         server.close()
         for task in tasks:
             task.cancel()

@@ -1,8 +1,7 @@
 """The model client: one streamed chat completion, from the request's bytes to deltas.
 
-Connections, TLS, proxies, authentication and error answers are the `openai` package's; the token
-stream is read from its raw response, because building its objects for every token costs four times
-as much as all of this (bench/provider_stream.py).
+The token stream is read from the raw response, because building the `openai` package's objects for
+every token costs four times as much as all of this (bench/provider_stream.py).
 """
 
 import asyncio
@@ -14,19 +13,17 @@ from typing import Final
 import aiohttp
 import httpx2
 import msgspec
-from openai import APIError, AsyncOpenAI, DefaultAioHttpClient, Omit
+from openai import APIError
 
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Delta, Usage
 from tidegate.providers.chunks import ChunkReader, ErrorChunkError, UnreadableChunkError
+from tidegate.providers.endpoint import Endpoint
 from tidegate.providers.errors import ProviderError, from_error_chunk, from_openai
-from tidegate.providers.routes import Route, RoutesError, Timeouts
+from tidegate.providers.routes import Target, Timeouts
 from tidegate.providers.sse import EventTooLargeError, SseSplitter
 
 _DONE: Final = b"[DONE]"
-# Servers close idle connections after five seconds or more; a call sent into such a close is lost,
-# and nobody here sends it again.
-_KEEPALIVE_SECONDS: Final = 3.0
 # After the finish reason the answer is whole: usage and the end of the body are waited for so long.
 _EPILOGUE_SECONDS: Final = 5.0
 _AFTER_DONE_SECONDS: Final = 0.25
@@ -44,34 +41,13 @@ class ChatResult:
 
 
 class ChatClient:
-    """Calls one route. `concurrency` is how many calls may run at once.
+    """Calls the targets of one endpoint."""
 
-    Made on the event loop that will use it; `close` ends its connections.
-    """
-
-    def __init__(self, route: Route, *, concurrency: int) -> None:
-        self._route = route
-        timeouts = route.timeouts
-        self._http = DefaultAioHttpClient(
-            limits=httpx2.Limits(
-                max_connections=concurrency,
-                max_keepalive_connections=concurrency,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-            ),
-            # The rest is kept by one timer per call, which knows tokens from heartbeats.
-            timeout=httpx2.Timeout(None, connect=timeouts.connect, pool=timeouts.connect),
-            # A redirected POST would carry the prompt to wherever the answer points.
-            follow_redirects=False,
-        )
-        self._client = AsyncOpenAI(
-            api_key="unused: every call brings its own",
-            base_url=route.base_url,
-            max_retries=0,
-            http_client=self._http,
-        )
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
 
     async def stream(
-        self, request: bytes, on_delta: OnDelta, *, headers: Mapping[str, str]
+        self, target: Target, request: bytes, on_delta: OnDelta, *, headers: Mapping[str, str]
     ) -> ChatResult:
         """Sends a chat completion request (JSON) and hands on each delta as it comes.
 
@@ -79,63 +55,44 @@ class ChatClient:
         Cancelling, like any other end, closes the connection unless the answer was read to its end.
 
         Raises:
-            ProviderError: the answer is not whole.
+            ProviderError: the answer is not whole; it carries the usage that was told until then.
         """
-        body = _upstream_body(request, self._route.upstream_model)
-        call = _Call(self._route.timeouts, on_delta)
+        call = _Call(target, on_delta)
+        body = _upstream_body(request, target.model)
         try:
-            return await call.run(self._client, body, self._headers(headers))
+            with self._endpoint.in_use():
+                return await call.run(self._endpoint, body, headers)
         except APIError as error:
             raise from_openai(error) from error
         except ErrorChunkError as error:
-            raise from_error_chunk(error) from error
+            raise call.charged(from_error_chunk(error)) from error
         except (UnreadableChunkError, EventTooLargeError) as error:
-            raise _cut("cannot be read") from error
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        await self._client.close()
-
-    def _headers(self, given: Mapping[str, str]) -> dict[str, str | Omit]:
-        try:
-            key = self._route.read_api_key()
-        except RoutesError as error:
-            message = "the key of the model's provider cannot be read"
-            raise ProviderError(Reason.PROVIDER_CREDENTIALS, message) from error
-        return {
-            **given,
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream",
-            # A compressing proxy would hold tokens back.
-            "Accept-Encoding": "identity",
-            "Authorization": Omit() if key is None else f"Bearer {key}",
-            # What the library takes from the environment belongs to one provider only.
-            "OpenAI-Organization": Omit(),
-            "OpenAI-Project": Omit(),
-        }
+            raise call.charged(_cut("cannot be read")) from error
+        except ProviderError as error:
+            call.charged(error)
+            raise
 
 
 class _Call:
     """One call under way: what it has heard, and when it has waited long enough."""
 
-    def __init__(self, timeouts: Timeouts, on_delta: OnDelta) -> None:
-        self._timeouts = timeouts
+    def __init__(self, target: Target, on_delta: OnDelta) -> None:
+        self._target = target
+        self._timeouts: Timeouts = target.timeouts
         self._on_delta = on_delta
         self._reader = ChunkReader()
         self._splitter = SseSplitter()
         self._begun = False
         self._done = False
         self._now = asyncio.get_running_loop().time
-        self._ends = self._now() + timeouts.total
+        self._ends = self._now() + target.timeouts.total
         self._anew_at = 0.0
 
-    async def run(
-        self, client: AsyncOpenAI, body: bytes, headers: Mapping[str, str | Omit]
-    ) -> ChatResult:
+    async def run(self, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> ChatResult:
         due = min(self._now() + self._timeouts.first_token, self._ends)
         try:
             async with asyncio.timeout_at(due) as timer:
-                await self._exchange(client, body, headers, timer)
+                await self._exchange(endpoint, body, headers, timer)
         except TimeoutError:
             if not self._whole:
                 raise self._late() from None
@@ -147,31 +104,39 @@ class _Call:
         reasons = self._reader.finish_reasons
         return ChatResult([reasons[index] for index in sorted(reasons)], self._reader.usage)
 
+    def charged(self, error: ProviderError) -> ProviderError:
+        """The error with what the provider told of tokens."""
+        error.usage = self._reader.usage
+        return error
+
     @property
     def _whole(self) -> bool:
-        return self._done or bool(self._reader.finish_reasons)
+        return bool(self._reader.finish_reasons) or (self._done and self._reader.begun)
 
     async def _exchange(
         self,
-        client: AsyncOpenAI,
+        endpoint: Endpoint,
         body: bytes,
-        headers: Mapping[str, str | Omit],
+        headers: Mapping[str, str],
         timer: asyncio.Timeout,
     ) -> None:
-        response: httpx2.Response = await client.post(
-            "/chat/completions",
-            cast_to=httpx2.Response,
-            content=body,
-            options={"headers": headers},
-            stream=True,
-            stream_cls=None,
+        response = await endpoint.post(
+            "/chat/completions", body, self._target, accept="text/event-stream", headers=headers
         )
         async with aclosing(response), aclosing(_chunks(response)) as chunks:
             _check_content_type(response)
             async for chunk in chunks:
                 if self._take(self._splitter.feed(chunk)):
                     self._wait_anew(timer)
+            self._take_rest()
+
+    def _take_rest(self) -> None:
+        """What the stream did not end; of a whole answer it is no matter if it cannot be read."""
+        try:
             self._take(self._splitter.close())
+        except UnreadableChunkError:
+            if not self._whole:
+                raise
 
     def _take(self, events: list[bytes]) -> bool:
         """Hands on what the events hold; whether they brought the answer forward."""

@@ -1,30 +1,97 @@
 """What can go wrong at a provider, in one error; foreign ones are translated here and only here.
 
-what happened                                       reason                  retriable
-──────────────────────────────────────────────────────────────────────────────────────
-no connection, 5xx, 409, an error in mid-stream     PROVIDER_UNAVAILABLE    yes
-a time-out of ours; 408 and 504                     PROVIDER_TIMEOUT        yes
-429 (but not when a quota is used up)               PROVIDER_RATE_LIMITED   yes
-the stream broke off or could not be read           PROVIDER_STREAM_CUT     yes
-401, 403, a key that cannot be read                 PROVIDER_CREDENTIALS    no
-any other status                                    PROVIDER_REFUSED        no
+what happened                                       reason                  kind
+─────────────────────────────────────────────────────────────────────────────────────
+no connection, 5xx, 409, an error in mid-stream     PROVIDER_UNAVAILABLE    retriable
+a time-out of ours; 408 and 504                     PROVIDER_TIMEOUT        retriable
+429                                                 PROVIDER_RATE_LIMITED   retriable
+the stream broke off or could not be read           PROVIDER_STREAM_CUT     retriable
+429 or any other status, when a quota is used up    PROVIDER_RATE_LIMITED   target
+401, 403, a key that cannot be read                 PROVIDER_CREDENTIALS    target
+404, a model that is not there, any other status    PROVIDER_REFUSED        target
+400, 413, 415, 422                                  PROVIDER_REFUSED        caller
+the same, or in mid-stream, with a code of a filter CONTENT_FILTERED        content filter
+the same, with a code or a sentence of the length   CONTEXT_TOO_LONG        context length
+all breakers are open                               CIRCUIT_OPEN            retriable
 """
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
 from typing import Final
 
 from openai import APIConnectionError, APIError, APIStatusError
 
 from tidegate.contracts.errors import Reason
-from tidegate.providers.chunks import ErrorChunkError
+from tidegate.contracts.events import Usage
+from tidegate.providers.chunks import ErrorChunkError, codes_of
+
+
+class ErrorKind(StrEnum):
+    """What follows from an error.
+
+    RETRIABLE: the same call may succeed later, here or elsewhere. TARGET: not here, but another
+    target may do it. The others come from the request itself, wherever it is sent.
+    """
+
+    RETRIABLE = "retriable"
+    TARGET = "target"
+    CALLER = "caller"
+    CONTENT_FILTER = "content_filter"
+    CONTEXT_LENGTH = "context_length"
+
+
+# The request is at fault: no other target is tried, and the provider has done its work.
+CALLERS_KINDS: Final = frozenset(
+    {ErrorKind.CALLER, ErrorKind.CONTENT_FILTER, ErrorKind.CONTEXT_LENGTH}
+)
 
 _LONGEST_RETRY_AFTER: Final = 3600.0
 # A provider's own sentence may quote the prompt; its codes and field names may be shown.
 _SHOWABLE: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
-_QUOTA_CODES: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+_QUOTA_CODES: Final = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "insufficient_balance",
+        "quota_exceeded",
+    }
+)
+_MODEL_CODES: Final = frozenset(
+    {"model_not_found", "model_not_available", "deploymentnotfound", "unknown_model"}
+)
+# OpenAI's, Azure's (also in `innererror`), and those of servers that speak the same.
+_FILTER_CODES: Final = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "moderation_blocked",
+        "invalid_prompt",
+        "data_inspection_failed",
+    }
+)
+_LENGTH_CODES: Final = frozenset(
+    {
+        "context_length_exceeded",
+        "context_window_exceeded",
+        "string_above_max_length",
+        "max_context_length_exceeded",
+        "prompt_too_long",
+    }
+)
+# Servers without codes say it in a sentence, which is read here and shown nowhere.
+_LENGTH_SENTENCE: Final = re.compile(
+    r"maximum context length|context (?:length|window|size)[^.]{0,40}(?:exceed|too )|"
+    r"exceeds?[^.]{0,60}context (?:length|window|size)|prompt is too long|"
+    r"input token count[^.]{0,60}exceeds",
+    re.IGNORECASE,
+)
+_SENTENCE_READ: Final = 2000
 
 _REASONS: Final = {
     401: Reason.PROVIDER_CREDENTIALS,
@@ -34,15 +101,21 @@ _REASONS: Final = {
     429: Reason.PROVIDER_RATE_LIMITED,
     504: Reason.PROVIDER_TIMEOUT,
 }
-_FINAL: Final = frozenset({Reason.PROVIDER_CREDENTIALS, Reason.PROVIDER_REFUSED})
+_OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
+_KINDS: Final = {
+    Reason.PROVIDER_CREDENTIALS: ErrorKind.TARGET,
+    Reason.PROVIDER_REFUSED: ErrorKind.CALLER,
+    Reason.CONTENT_FILTERED: ErrorKind.CONTENT_FILTER,
+    Reason.CONTEXT_TOO_LONG: ErrorKind.CONTEXT_LENGTH,
+}
 
 
 class ProviderError(Exception):
     """A call that failed.
 
-    `message` is a sentence for a person, without a word of prompt, answer or key; `retriable` says
-    whether the same call may succeed later, `retry_after` after how many seconds if the provider
-    said so.
+    `message` is a sentence for a person, without a word of prompt, answer or key. `retry_after` is
+    seconds until a repeat makes sense, where that is known. `usage` is what the provider had told
+    of tokens when the call failed, None if nothing. `kind` None: what the reason says.
     """
 
     def __init__(
@@ -50,14 +123,21 @@ class ProviderError(Exception):
         reason: Reason,
         message: str,
         *,
-        retriable: bool | None = None,
+        kind: ErrorKind | None = None,
         retry_after: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
-        self.retriable = reason not in _FINAL if retriable is None else retriable
+        self.kind = kind or _KINDS.get(reason, ErrorKind.RETRIABLE)
         self.retry_after = retry_after
+        self.usage = usage
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self.kind is ErrorKind.RETRIABLE
 
 
 def from_openai(error: APIError) -> ProviderError:
@@ -75,15 +155,27 @@ def from_openai(error: APIError) -> ProviderError:
 
 def from_error_chunk(error: ErrorChunkError) -> ProviderError:
     """An error that the provider reports in mid-stream as ours."""
-    words = _words(error.kind, error.code, None)
+    message = f"the provider reported an error in mid-answer{_words(error.kind, error.code)}"
     told = f"{error.kind} {error.code}"
+    reason = _told(error.codes, error.text)
+    if reason is not None:
+        return ProviderError(reason, message)
+    if error.codes & _QUOTA_CODES:
+        return ProviderError(Reason.PROVIDER_RATE_LIMITED, message, kind=ErrorKind.TARGET)
     if "rate_limit" in told or error.code == "429":
-        reason = Reason.PROVIDER_RATE_LIMITED
-    elif "invalid_request" in told or "content_filter" in told:
-        reason = Reason.PROVIDER_REFUSED
-    else:
-        reason = Reason.PROVIDER_UNAVAILABLE
-    return ProviderError(reason, f"the provider reported an error in mid-answer{words}")
+        return ProviderError(Reason.PROVIDER_RATE_LIMITED, message)
+    if "invalid_request" in told:
+        return ProviderError(Reason.PROVIDER_REFUSED, message)
+    return ProviderError(Reason.PROVIDER_UNAVAILABLE, message)
+
+
+def _told(codes: frozenset[str], sentence: str) -> Reason | None:
+    """Filter or length, where the provider's words say so."""
+    if codes & _FILTER_CODES:
+        return Reason.CONTENT_FILTERED
+    if codes & _LENGTH_CODES or _LENGTH_SENTENCE.search(sentence[:_SENTENCE_READ]):
+        return Reason.CONTEXT_TOO_LONG
+    return None
 
 
 def _timed_out(error: BaseException) -> bool:
@@ -94,16 +186,29 @@ def _timed_out(error: BaseException) -> bool:
 
 def _from_status(error: APIStatusError) -> ProviderError:
     status = error.status_code
-    reason = _REASONS.get(status)
-    if reason is None:
-        reason = Reason.PROVIDER_UNAVAILABLE if status >= 500 else Reason.PROVIDER_REFUSED
-    used_up = error.code in _QUOTA_CODES
+    reason, kind = _judge(status, codes_of(error.body), error.message)
+    final = kind is not None and kind is not ErrorKind.RETRIABLE
     return ProviderError(
         reason,
         f"the provider answered with status {status}{_words(error.type, error.code, error.param)}",
-        retriable=False if used_up else None,
-        retry_after=None if used_up else retry_after(error.response.headers),
+        kind=kind,
+        retry_after=None if final else retry_after(error.response.headers),
     )
+
+
+def _judge(status: int, codes: frozenset[str], sentence: str) -> tuple[Reason, ErrorKind | None]:
+    if codes & _QUOTA_CODES:
+        return Reason.PROVIDER_RATE_LIMITED, ErrorKind.TARGET
+    if status >= 500:
+        return _REASONS.get(status, Reason.PROVIDER_UNAVAILABLE), None
+    if codes & _MODEL_CODES:
+        return Reason.PROVIDER_REFUSED, ErrorKind.TARGET
+    told = _told(codes, sentence if status in _OF_THE_REQUEST else "")
+    reason = told or _REASONS.get(status)
+    if reason is not None:
+        return reason, None
+    of_the_request = status in _OF_THE_REQUEST
+    return Reason.PROVIDER_REFUSED, ErrorKind.CALLER if of_the_request else ErrorKind.TARGET
 
 
 def _words(*words: str | None) -> str:

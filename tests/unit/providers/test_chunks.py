@@ -69,6 +69,49 @@ def test_usage_is_the_last_that_was_told() -> None:
     assert read(early, late)[1].usage == Usage(9, 3, 7, 0)
 
 
+def test_usage_never_shrinks() -> None:
+    """What was told once was used, and will be billed."""
+    first = chunk(
+        usage={
+            "prompt_tokens": 9,
+            "completion_tokens": 7,
+            "prompt_tokens_details": {"cached_tokens": 4},
+        }
+    )
+    later = chunk(usage={"prompt_tokens": 2, "completion_tokens": 8})
+    assert read(first, later, chunk(usage={"prompt_tokens": 0}))[1].usage == Usage(9, 4, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"prompt_tokens": -5, "completion_tokens": 2}, Usage(0, 0, 2, 0)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 2}, Usage(10**12, 0, 2, 0)),
+        ({"prompt_tokens": 10**18, "completion_tokens": 2}, Usage(10**12, 0, 2, 0)),
+        (
+            {
+                "prompt_tokens": 3,
+                "completion_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 9},
+                "completion_tokens_details": {"reasoning_tokens": 9},
+            },
+            Usage(3, 3, 2, 2),
+        ),
+        ({"prompt_tokens": "many"}, None),
+        ({}, None),
+        ([], None),
+        ("none", None),
+        (7, None),
+    ],
+)
+def test_a_bill_that_makes_no_sense_does_not_spoil_the_answer(
+    given: object, expected: Usage | None
+) -> None:
+    data = chunk(usage=given, choices=[{"index": 0, "delta": {"content": "a"}}])
+    deltas, reader = read(data)
+    assert (deltas, reader.usage) == ([Delta("a")], expected)
+
+
 def test_log_probabilities_pass_as_json() -> None:
     given = {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": []}], "refusal": None}
     text, logprobs = read(choice({"content": "a"}, logprobs=given))[0]
