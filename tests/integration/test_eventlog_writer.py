@@ -14,8 +14,18 @@ from tests.support.log_world import (
     words,
 )
 from tests.support.nats_server import NatsServer
-from tidegate.contracts.events import AttemptStarted, Cancelled, Delta, Failed
+from tidegate.contracts.events import (
+    AttemptStarted,
+    Cancelled,
+    Delta,
+    Failed,
+    Usage,
+    Waiting,
+    event_type,
+)
+from tidegate.contracts.fold import fold
 from tidegate.contracts.jobs import QueuedJob
+from tidegate.contracts.spending import LastAttempt
 from tidegate.contracts.subjects import log_subject
 from tidegate.eventlog.appender import FencedError
 from tidegate.eventlog.head import read_head
@@ -66,6 +76,55 @@ async def test_deltas_that_arrive_meanwhile_go_out_together(world: LogWorld) -> 
     assert [sequence for sequence, _ in events] == list(range(1, 303))
     assert text_of(events) == text
     assert len(await world.stored_lines(job)) < 300
+
+
+async def test_an_owner_begins_its_next_attempt_after_all_that_the_failed_one_said(
+    world: LogWorld,
+) -> None:
+    """Else a reader would show the failed call's last words in the next one's answer."""
+    job, writer = await begin(world)
+    text = await write_all(writer, 200)
+    writer.emit(Waiting("PROVIDER_TIMEOUT", 1))
+    await writer.start_attempt(AttemptStarted(2, "w-again"))
+    again = await write_all(writer, 50, prefix="again ")
+    await writer.seal(completed())
+    lines = await world.stored_lines(job)
+    starts = [
+        len(line.events)
+        for line in lines
+        for raw in line.events
+        if event_type(raw) == "attempt_started"
+    ]
+    assert starts == [1, 1]
+    assert [line.attempt for line in lines] == sorted(line.attempt for line in lines)
+    folded = fold(lines)
+    assert (folded.attempt, folded.answer().text, folded.superseded) == (2, again, 0)
+    assert text_of(await world.stored(job)) == text + again
+
+
+async def test_an_owner_that_lost_the_log_begins_no_further_attempt(world: LogWorld) -> None:
+    job, writer = await begin(world)
+    newer = await (await world.peer()).start_attempt(job, worker="newer")
+    with pytest.raises(FencedError):
+        await writer.start_attempt(AttemptStarted(2, "w-again"))
+    await newer.seal(completed())
+    await writer.abandon()
+    assert fold(await world.stored_lines(job)).attempt == 2
+
+
+async def test_a_later_owner_is_told_what_the_one_before_it_heard(world: LogWorld) -> None:
+    job, writer = await begin(world)
+    await writer.start_attempt(
+        AttemptStarted(2, "w-2", "p", "m", lost=Usage(5), lost_cost_nano_usd=7)
+    )
+    writer.emit(Delta("a"))
+    await writer.hand_back()
+    head = await read_head(world.jetstream, job.tenant, job.id)
+    assert (head.attempts, head.lost_attempts) == (2, 1)
+    later = world.writer(job, head)
+    await later.load()
+    assert later.before == LastAttempt("p", "m", Usage(5), 7, heard=1)
+    await later.abandon()
 
 
 async def test_the_seal_replaces_the_log_and_lives_for_its_time(world: LogWorld) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.control import record_cancel
 from tests.support.gateway_world import TENANT, GatewayWorld, until
 from tests.support.nats_server import NatsServer
 from tidegate.chassis.jetstream import JetStream, RefusedError
@@ -16,7 +17,6 @@ from tidegate.contracts.jobs import encode_job, new_job_id
 from tidegate.contracts.subjects import (
     CONTROL_STREAM,
     EVENTS_STREAM,
-    control_subject,
     log_subject,
 )
 
@@ -33,11 +33,6 @@ async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Gatewa
 
 async def is_cancelled(world: GatewayWorld, job_id: str) -> bool:
     return bool((await world.get(job_id))["state"] == "cancelled")
-
-
-async def record_cancel(world: GatewayWorld, job_id: str) -> None:
-    """As a gateway does that is killed the moment after."""
-    await world.peer.jetstream.publish(control_subject(TENANT, job_id), b"{}", {})
 
 
 async def records(world: GatewayWorld) -> int:
@@ -66,7 +61,7 @@ async def test_a_cancel_does_not_wait_for_thousands_of_jobs_to_expire(
     await world.start_gateway()
     expired = log_subject("burst", due[0].id)
     await until(lambda: world.peer.jetstream.last(EVENTS_STREAM, expired))
-    await record_cancel(world, model.id)
+    await record_cancel(world.peer.jetstream, TENANT, model.id)
 
     async def all_ended() -> bool:
         return await world.waiting() == 0
@@ -84,13 +79,13 @@ async def test_a_cancelled_job_that_cannot_be_read_is_said_once(world: GatewayWo
     await world.peer.jetstream.publish(
         f"jobs.default.interactive.0.{TENANT}.{job_id}", b"garbage", {}
     )
-    await record_cancel(world, job_id)
+    await record_cancel(world.peer.jetstream, TENANT, job_id)
     # Once as a message whose deadline is not known, once as a job to cancel.
     unreadable = "tidegate_gateway_unreadable_total 2.0"
     await until(lambda: world.metric(unreadable))
     for _ in range(2):  # Each of them takes a round.
         other = (await world.create())["id"]
-        await record_cancel(world, other)
+        await record_cancel(world.peer.jetstream, TENANT, other)
         await until(partial(is_cancelled, world, other))
     assert await world.metric(unreadable)
 
@@ -110,7 +105,7 @@ async def test_a_record_that_jetstream_does_not_delete_now_is_deleted_later(
         return await api(self, verb, *arguments)
 
     monkeypatch.setattr(JetStream, "api", refusing_once)
-    await record_cancel(world, new_job_id())
+    await record_cancel(world.peer.jetstream, TENANT, new_job_id())
 
     async def none_left() -> bool:
         return refusals == 1 and await records(world) == 0

@@ -15,7 +15,7 @@ from tests.support.worker_world import (
     text_of_last_attempt,
 )
 from tidegate.contracts.errors import Reason
-from tidegate.contracts.events import Cancelled, Completed, Expired, Failed
+from tidegate.contracts.events import Cancelled, Completed, Expired, Failed, Usage
 from tidegate.contracts.jobs import new_job_id
 from tidegate.contracts.subjects import JOBS_STREAM, job_subject
 
@@ -36,7 +36,7 @@ async def test_a_provider_that_fails_ends_the_job_with_what_there_is(
     fault: dict[str, Any], reason: Reason, retriable: bool, nats_server: NatsServer, tmp_path: Path
 ) -> None:
     async with WorkerWorld(nats_server, tmp_path) as world:
-        await world.start_worker()
+        await world.start_worker(max_attempts=1)
         await world.fault(**fault)
         job = await world.submit(tokens=20)
         events = await world.until_end(job)
@@ -45,7 +45,8 @@ async def test_a_provider_that_fails_ends_the_job_with_what_there_is(
         assert (end.reason, end.retriable) == (reason, retriable)
         assert "tide" not in end.message
         came = 0 if "fail" in fault else 5
-        assert (end.usage.output_tokens, end.usage.estimated) == (came, True)
+        assert (end.usage.output_tokens, end.usage.estimated) == (came, came > 0)
+        assert end.lost == Usage()
         assert world.answer(20).startswith(text_of_last_attempt(events))
         await world.until_queue_empty()
 
@@ -142,7 +143,7 @@ async def test_a_job_that_lost_all_its_attempts_fails(
         job = await world.submit()
         for _ in range(3):
             await (await world.start_attempt(job)).abandon()
-        await world.start_worker()
+        await world.start_worker(max_attempts=3)
         events = await world.until_end(job)
         end = terminal_of(events)
         assert isinstance(end, Failed)

@@ -18,7 +18,7 @@ from tests.support.worker_world import (
 )
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Completed, Delta, Expired, Failed
-from tidegate.contracts.jobs import QueuedJob
+from tidegate.contracts.jobs import JobClass, QueuedJob
 from tidegate.contracts.subjects import nudge_subject
 from tidegate.eventlog.head import read_head
 
@@ -199,6 +199,52 @@ async def test_a_stop_that_is_known_before_the_call_is_not_paid_for(
         assert attempts_in(events) == 1
         assert isinstance(terminal_of(events), Expired)
         assert (await world.stats())["started"] == 1
+
+
+async def test_a_stop_in_the_middle_of_a_retry_lets_its_start_be_settled(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Cut short, the end would be refused: nobody knew which message it has to follow."""
+    watch = Watch()
+    async with (
+        TcpProxy(nats_server.port, filters=watch.filter) as proxy,
+        WorkerWorld(nats_server, tmp_path) as world,
+    ):
+        await world.start_worker(nats_url=f"nats://127.0.0.1:{proxy.port}")
+        await world.until_end(await world.submit())
+        await world.fault(fail=500, calls=1)
+        held = hold_answer_to(proxy, watch, b'"attempt_started","attempt":2')
+        job = await world.submit(ttl_seconds=3)
+        over = time.time() + 3
+        await held.wait()
+        while time.time() <= over:
+            await asyncio.sleep(0.01)
+        proxy.release(Way.DOWN)
+        events = await world.until_end(job)
+        assert attempts_in(events) == 2
+        assert isinstance(terminal_of(events), Expired)
+        assert (await world.stats())["started"] == 2
+        await world.until_queue_empty()
+        # The first one's, and this one's: it did not have to come again to be ended.
+        assert await world.deliveries() == 2
+
+
+async def test_a_log_that_was_lost_ends_a_wait_without_a_word(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    async with WorkerWorld(nats_server, tmp_path) as world, world.process() as worker:
+        await world.fault(fail=429, retry_after=300)
+        job = await world.submit(job_class=JobClass.BATCH)
+        await world.until_waiting(job)
+        assert "tidegate_worker_waiting_jobs 1.0" in await worker.metrics()
+        other = await world.start_attempt(job)
+        await world.client.publish(nudge_subject(job.tenant, job.id))
+        while "tidegate_worker_waiting_jobs 0.0" not in await worker.metrics():
+            await asyncio.sleep(0.01)
+        assert 'outcome="lost"' in await worker.metrics()
+        await other.abandon()
+        assert await world.waiting() == 1
+        assert (await world.head(job)).attempts == 2
 
 
 async def test_a_late_append_of_the_attempt_before_costs_no_redelivery(

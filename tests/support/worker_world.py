@@ -1,4 +1,4 @@
-"""Workers on a real NATS server, with the simulator behind them, and jobs put into the queue.
+"""Workers on a real NATS server, with two simulators behind them, and jobs put into the queue.
 
     async with WorkerWorld(nats_server, tmp_path) as world:
         await world.start_worker()                     # in this process; or world.process()
@@ -13,47 +13,45 @@ import asyncio
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
 import msgspec
-from prometheus_client import CollectorRegistry
 
+from tests.support.control import record_cancel
 from tests.support.log_world import Events, LogWorld, read_log, running
-from tests.support.nats_server import NatsServer, free_port
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 from tests.support.services import ServiceProcess
-from tidegate.chassis.component import Deadline
-from tidegate.chassis.health import Health
-from tidegate.chassis.http_server import HttpServer
+from tests.support.simulated import SEED, SimulatedProvider, Stats
 from tidegate.chassis.lifecycle import Lifecycle
 from tidegate.chassis.settings import ListenAddress
-from tidegate.contracts.events import Event, Terminal, decode_event
+from tidegate.contracts.dead_letter import DeadLetter, decode_dead_letter
+from tidegate.contracts.events import AttemptStarted, Event, Terminal, Waiting, decode_event
 from tidegate.contracts.jobs import JobClass, QueuedJob, encode_job, hash_request, new_job_id
 from tidegate.contracts.subjects import (
+    BREAKERS_STREAM,
+    DLQ_ALL,
+    DLQ_STREAM,
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT,
-    control_subject,
+    JOBS_STREAM,
     job_anywhere,
     nudge_subject,
 )
+from tidegate.eventlog.head import LogHead, read_head
 from tidegate.eventlog.reader import LogReader
 from tidegate.eventlog.streams import apply_consumers
-from tidegate.providers.routes import load_routes
+from tidegate.providers.breaker import BreakerPolicy
 from tidegate.simulator.answer import answer
-from tidegate.simulator.app import make_server
-from tidegate.simulator.settings import SimulatorSettings
 from tidegate.worker.app import make_worker
 from tidegate.worker.settings import WorkerSettings
 
 TENANT = "acme"
 MESSAGES = [{"role": "user", "content": "When does the tide turn?"}]
-_SEED = 1
-
-Stats = dict[str, Any]
+_TIMEOUTS = "{connect: 2, first_token: 30, between_tokens: 1, total: 60}"
 
 
 class WorkerWorld(LogWorld):
     """`settings` are the simulator's, without their prefix `simulator_`."""
 
-    http: aiohttp.ClientSession
     log_reader: LogReader
 
     def __init__(
@@ -62,37 +60,60 @@ class WorkerWorld(LogWorld):
         directory: Path,
         *,
         queues: tuple[str, ...] = ("default",),
+        timeouts: str = _TIMEOUTS,
         **settings: Any,
     ) -> None:
         super().__init__(nats.url)
         self.nats = nats
         self.queues = queues
+        self.timeouts = timeouts
         self._directory = directory
-        self._simulator = simulator(**settings)
+        self.main = SimulatedProvider(**settings)
+        self.backup = SimulatedProvider(**settings)
         self._lifecycles: list[Lifecycle] = []
 
     @property
     def routes_file(self) -> Path:
-        """One model for each queue, named after it; `sim-1` is that of the first."""
+        """The file of the routes, written anew."""
         path = self._directory / "routes.yaml"
-        url = f"http://{self._simulator.address}/v1"
-        timeouts = "{connect: 2, first_token: 30, between_tokens: 1, total: 60}"
-        entries = [
-            f"  {model}: {{queue: {queue}, base_url: '{url}', upstream_model: sim-small, "
-            f"provider: simulator, timeouts: {timeouts}}}\n"
-            for model, queue in [("sim-1", self.queues[0]), *((q, q) for q in self.queues)]
-        ]
-        path.write_text("models:\n" + "".join(entries), encoding="utf-8")
+        self.write_routes(path)
         return path
+
+    def write_routes(self, path: Path, *queues: str, without: str = "") -> None:
+        """One model for each queue, named after it; all others wait in the first queue.
+
+        `sim-1` has no known price. `priced` has one, and `two-homes`, which is answered by the
+        backup where the main provider fails; `steady` is answered by the backup alone.
+        """
+        main, backup = "provider: simulator, model: sim-small", "provider: backup, model: sim-small"
+        priced = "provider: priced, model: sim-small"
+        price = "price: {input: 1, output: 2}"
+        first = self.queues[0]
+        models = {
+            "sim-1": f"{{queue: {first}, targets: [{{{main}}}]}}",
+            "priced": f"{{queue: {first}, targets: [{{{priced}, {price}}}]}}",
+            "two-homes": f"{{queue: {first}, targets: [{{{main}}}, {{{backup}, {price}}}]}}",
+            "steady": f"{{queue: {first}, targets: [{{{backup}}}]}}",
+        }
+        models |= {
+            queue: f"{{queue: {queue}, targets: [{{{main}}}]}}" for queue in (*self.queues, *queues)
+        }
+        providers = {"simulator": self.main, "priced": self.main, "backup": self.backup}
+        lines = ["providers:"]
+        lines += [
+            f"  {name}: {{base_url: '{provider.url}/v1', timeouts: {self.timeouts}}}"
+            for name, provider in providers.items()
+        ]
+        lines += ["models:"]
+        lines += [f"  {name}: {model}" for name, model in models.items() if name != without]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         try:
             await self.make_consumers()
-            await self._simulator.start()
-            self._stack.push_async_callback(self._simulator.stop, Deadline(1))
-            base = f"http://{self._simulator.address}"
-            self.http = await self._stack.enter_async_context(aiohttp.ClientSession(base))
+            for provider in (self.main, self.backup):
+                await self._stack.enter_async_context(provider)
             reader = self.reader()
             self.log_reader = await self._stack.enter_async_context(running(reader))
         except BaseException:
@@ -119,11 +140,12 @@ class WorkerWorld(LogWorld):
         }
         return given | settings
 
-    async def start_worker(self, **settings: Any) -> Lifecycle:
+    async def start_worker(
+        self, *, breaking: BreakerPolicy | None = None, **settings: Any
+    ) -> Lifecycle:
         """A worker in this process, ready; it ends with the world unless it is stopped before."""
         listen = {"health_listen": ListenAddress("127.0.0.1:0")}
-        made = WorkerSettings(**self.settings(**listen | settings))
-        lifecycle = make_worker(made, load_routes(made.routes_file))
+        lifecycle = make_worker(WorkerSettings(**self.settings(**listen | settings)), breaking)
         self._lifecycles.append(lifecycle)
         await lifecycle.start()
         return lifecycle
@@ -177,13 +199,13 @@ class WorkerWorld(LogWorld):
 
     async def record_cancel(self, job_id: str, *, nudge: bool = True) -> None:
         """Cancels durably, as the gateway does."""
-        await self.jetstream.publish(control_subject(TENANT, job_id), b"{}", {})
+        await record_cancel(self.jetstream, TENANT, job_id)
         if nudge:
             await self.client.publish(nudge_subject(TENANT, job_id))
 
     def answer(self, tokens: int = 20) -> str:
         """The text that the model gives."""
-        return answer(_SEED, MESSAGES, tokens).text()
+        return answer(SEED, MESSAGES, tokens).text()
 
     async def until_end(self, job: QueuedJob) -> Events:
         """All of a job's events, as a client gets them."""
@@ -233,32 +255,55 @@ class WorkerWorld(LogWorld):
         for job_class in JobClass:
             await self.jetstream.api(f"CONSUMER.DELETE.JOBS.{self.queues[0]}-{job_class}")
 
+    async def batch_outstanding(self) -> int:
+        """Jobs of the first batch queue that workers have and have not let go of."""
+        info = await self.jetstream.api(f"CONSUMER.INFO.JOBS.{self.queues[0]}-batch")
+        return int(info["num_ack_pending"])
+
     async def _consumer(self) -> dict[str, Any]:
         return await self.jetstream.api(f"CONSUMER.INFO.JOBS.{self.queues[0]}-interactive")
 
     async def fault(self, **fault: Any) -> None:
-        """Has the simulator misbehave; see its control API."""
-        async with self.http.post("/faults", json=fault) as response:
-            assert response.status == 200, await response.text()
+        """Has the main provider misbehave; see the simulator's control API."""
+        await self.main.fault(**fault)
 
     async def stats(self, **query: str) -> Stats:
-        """What the simulator saw."""
-        async with self.http.get("/stats", params=query) as response:
-            stats: Stats = await response.json()
-            return stats
+        """What the main provider saw."""
+        return await self.main.stats(**query)
 
     async def calls_running(self, number: int) -> None:
-        """Returns when the simulator runs exactly so many calls."""
+        """Returns when the main provider runs exactly so many calls."""
         while (await self.stats())["running"] != number:
             await asyncio.sleep(0.01)
 
+    async def head(self, job: QueuedJob) -> LogHead:
+        """Where the job's log stands."""
+        return await read_head(self.jetstream, job.tenant, job.id)
 
-def simulator(**settings: Any) -> HttpServer:
-    """The simulator in this process; `settings` without their prefix."""
-    quick = {"ttft_seconds": 0.02, "tokens_per_second": 200.0, "seed": _SEED}
-    given = {f"simulator_{name}": value for name, value in (quick | settings).items()}
-    made = SimulatorSettings(simulator_listen=ListenAddress("127.0.0.1:0"), **given)
-    return make_server(made, Health(), CollectorRegistry())
+    async def seal(self, job: QueuedJob, end: Terminal) -> int:
+        """Ends the log of a queued job, whose message stays; when that was stored, epoch ms."""
+        stored = await self.jetstream.last(JOBS_STREAM, job.subject)
+        assert stored is not None
+        writer = self.writer(job, await self.head(job), created_ms=stored.time_ms)
+        await writer.load()
+        await writer.seal(end)
+        await writer.abandon()
+        return stored.time_ms
+
+    async def until_waiting(self, job: QueuedJob) -> None:
+        """Returns when the log says that the job waits."""
+        async for batch in self.log_reader.events(job.tenant, job.id, 0):
+            if any(b'"waiting"' in bytes(entry.raw) for entry in batch):
+                return
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters."""
+        batch = await self.jetstream.direct_batch(DLQ_STREAM, DLQ_ALL, 1)
+        return [decode_dead_letter(stored.payload) for stored in batch.messages]
+
+    async def forget_breakers(self) -> None:
+        """Closes all circuit breakers for workers that are started from now on."""
+        await self.jetstream.api(f"STREAM.PURGE.{BREAKERS_STREAM}")
 
 
 def decoded(events: Events) -> list[Event]:
@@ -274,6 +319,16 @@ def terminal_of(events: Events) -> Terminal:
     terminals = [event for event in decoded(events) if isinstance(event, Terminal)]
     assert len(terminals) == 1
     return terminals[0]
+
+
+def attempts_of(events: Events) -> list[AttemptStarted]:
+    """The beginnings of its attempts."""
+    return [event for event in decoded(events) if isinstance(event, AttemptStarted)]
+
+
+def waits_of(events: Events) -> list[Waiting]:
+    """What it said that it waits for."""
+    return [event for event in decoded(events) if isinstance(event, Waiting)]
 
 
 def attempts_in(events: Events) -> int:

@@ -14,6 +14,13 @@ WRITERS = Config("two workers", Budget(crashes=1, lost_acks=1, delays=1))
 CRASHES = Config("three deliveries", Budget(crashes=2, lost_acks=1))
 GROUPS = Config("grouped deltas", Budget(lost_acks=1, delays=1), deltas=2)
 ZOMBIES = Config("three alive", Budget(lost_acks=1), deltas=0, alive=3)
+RETRIES = Config("two workers that retry", Budget(crashes=1, lost_acks=1), retries=True)
+RETRIES_LATE = Config(
+    "three attempts that retry", Budget(delays=1), deltas=0, max_attempts=3, retries=True
+)
+RETRIES_ENDED = Config(
+    "retries, canceller, reaper", Budget(1, 1, 0), alive=1, cancels=True, expires=True, retries=True
+)
 CREATION = Config("creation", Budget(1, 2, 2), deltas=0, alive=1, creates=True)
 ENDERS = Config("worker, canceller, reaper", Budget(1, 1, 1), alive=1, cancels=True, expires=True)
 ZOMBIES_ENDED = Config(
@@ -44,6 +51,9 @@ CONFIGS = (
     CRASHES,
     GROUPS,
     ZOMBIES,
+    RETRIES,
+    RETRIES_LATE,
+    RETRIES_ENDED,
     CREATION,
     ENDERS,
     ZOMBIES_ENDED,
@@ -62,6 +72,8 @@ MISTAKES = (
     (WRITERS, Flaw.SETTLE_WITHOUT_WRITER, Law.ONE_WRITER),
     (WRITERS, Flaw.SUPERSEDED_ACKS, Law.ONE_WRITER),
     (WRITERS, Flaw.SUPERSEDED_ACKS, Law.NO_LOSS),
+    (RETRIES, Flaw.RETRY_MIXES, Law.ONE_WRITER),
+    (RETRIES, Flaw.APPEND_UNFENCED, Law.ONE_WRITER),
     (WRITERS, Flaw.STALE_ROLLUP, Law.GAPLESS),
     (OWNERLESS, Flaw.CANCEL_DELETES_FIRST, Law.NO_LOSS),
     (ENDERS, Flaw.CANCEL_DELETES_REFUSED, Law.NO_LOSS),
@@ -98,7 +110,7 @@ def test_every_mistake_is_tried() -> None:
 def test_every_transition_is_taken() -> None:
     """A transition that no search reaches would make the searches prove less than they say."""
     taken: set[str] = set()
-    for config in (ZOMBIES, CREATION, OWNERLESS, SHORT_READING):
+    for config in (ZOMBIES, RETRIES_LATE, CREATION, OWNERLESS, SHORT_READING):
         taken |= search(config).names
     assert taken == TRANSITIONS
 

@@ -9,12 +9,18 @@ from typing import Final
 
 from tidegate.chassis.jetstream import JetStream, NoAnswerError, RefusedError
 from tidegate.contracts.events import Terminal
+from tidegate.contracts.jobs import QueuedJob
 from tidegate.contracts.seal import encode_tombstone
+from tidegate.contracts.spending import LastAttempt
 from tidegate.contracts.subjects import JOBS_STREAM, log_subject
 from tidegate.eventlog.appender import Appender
+from tidegate.eventlog.dead_letters import dead_letter_of, write_dead_letter
 from tidegate.eventlog.lookup import FoundJob
 from tidegate.eventlog.metrics import EventLogMetrics
 from tidegate.eventlog.writer import LogLimits, LogWriter
+
+# Says in a terminal event what a job has spent, by the newest attempt in its log.
+Bill = Callable[[QueuedJob, LastAttempt, Terminal], Terminal]
 
 _BURY_SECONDS: Final = 10.0
 # What JetStream says of the deletion of a message that is no more.
@@ -29,8 +35,12 @@ async def reap(
     limits: LogLimits,
     metrics: EventLogMetrics,
     clock: Callable[[], float],
+    bill: Bill | None = None,
 ) -> None:
     """Seals an unsealed job's log with `event`, then takes its message from the queue.
+
+    `bill`: None where nothing can have been spent. A log that is sealed already may be that of a
+    failed job whose worker died before it wrote the dead letter, which is then written here.
 
     Raises:
         FencedError: the log has moved on; look again.
@@ -49,10 +59,14 @@ async def reap(
             clock=clock,
         )
         await writer.load()
+        if bill is not None and writer.before is not None:
+            event = bill(found.queued, writer.before, event)
         try:
             await writer.seal(event)
         finally:
             await writer.abandon()
+    elif letter := dead_letter_of(found.queued, found.summary.created_ms, found.head):
+        await write_dead_letter(jetstream, letter)
     await take_from_queue(jetstream, found.queue_sequence)
 
 

@@ -6,11 +6,10 @@ a silence the tail is compared with what is stored, for a live copy may be lost.
 """
 
 import asyncio
-import heapq
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from nats.aio.client import Client
@@ -23,6 +22,7 @@ from tidegate.contracts import subjects
 from tidegate.contracts.errors import InternalError, NotFound, Unavailable
 from tidegate.contracts.events import CorruptLogError
 from tidegate.contracts.seal import decode_head, is_sealed
+from tidegate.eventlog.held_tails import Held, forgettable, silent
 from tidegate.eventlog.lookup import require_job
 from tidegate.eventlog.metrics import EventLogMetrics
 from tidegate.eventlog.tail import Entry, Live, Tail, Verdict
@@ -31,8 +31,6 @@ _RETRY_SECONDS: Final = 0.2
 # A replica that is behind is asked this often before the leader is.
 _DIRECT_TRIES: Final = 2
 _FIRST_READ_SECONDS: Final = 5.0
-# Thousands of jobs that wait in a queue are looked at in turn, not in one burst.
-_VERIFIED_AT_ONCE: Final = 200
 # What a client that reads slowly holds beside the log itself.
 _EVENTS_AT_ONCE: Final = 256
 
@@ -46,22 +44,13 @@ class ReaderOptions:
     max_unread_bytes: int = 64 * 1024 * 1024
 
 
-@dataclass(slots=True)
-class _Held:
-    """A tail and the state of its reading. `early` holds live messages that wait for a replay."""
-
-    tail: Tail
-    touched: float
-    early: list[Live] = field(default_factory=list)
-    repair: asyncio.Task[None] | None = None
-    corrupt: bool = False
-
-
 class LogReader:
     """Follows logs for the clients of one process.
 
     `run` has to be running for as long as anybody follows: it verifies silent tails and forgets
-    unread ones. `clock` is monotonic, in seconds.
+    unread ones. `clock` is monotonic, in seconds. `on_abandoned` may be set: it is called with
+    tenant and job when the last client of a job that has not ended leaves, unless that job is known
+    to go on without readers.
     """
 
     def __init__(
@@ -78,10 +67,11 @@ class LogReader:
         self._metrics = metrics
         self._options = options or ReaderOptions()
         self._clock = clock
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._shards: dict[int, Subscription] = {}
         # One for each shard: who waits for one must not keep the clients of the others waiting.
         self._subscribing: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.on_abandoned: Callable[[str, str], None] = lambda _tenant, _job_id: None
 
     async def follow(self, tenant: str, job_id: str, listener: Callable[[], None]) -> Tail:
         """The job's tail, up to date, with the listener on it; pair it with `leave`.
@@ -102,11 +92,14 @@ class LogReader:
         if held is None:
             log = subjects.log_subject(tenant, job_id)
             await self._subscribe(subjects.shard_of(job_id), log)
-            held = self._held.setdefault(key, _Held(Tail(tenant, job_id), self._clock()))
+            held = self._held.setdefault(key, Held(Tail(tenant, job_id), self._clock()))
         held.tail.listeners.add(listener)
         try:
             await self._first_read(held)
-        except BaseException:
+            held.missing = False
+        except BaseException as error:
+            # Who gives up before it is known may leave a job behind; who asks at random does not.
+            held.missing = isinstance(error, NotFound)
             self.leave(held.tail, listener)
             raise
         return held.tail
@@ -117,6 +110,13 @@ class LogReader:
         held = self._held.get(subjects.live_subject(tail.tenant, tail.job_id))
         if held is not None:
             held.touched = self._clock()
+            if held.abandoned:
+                self.on_abandoned(tail.tenant, tail.job_id)
+
+    def is_followed(self, tenant: str, job_id: str) -> bool:
+        """Whether a client follows the job here, or is about to."""
+        held = self._held.get(subjects.live_subject(tenant, job_id))
+        return held is not None and bool(held.tail.listeners)
 
     async def events(
         self,
@@ -173,7 +173,7 @@ class LogReader:
             await asyncio.sleep(min(1.0, self._options.verify_after / 2))
             self._forget()
             await self._leave_shards()
-            for held in self._silent():
+            for held in silent(self._held.values(), self._clock() - self._options.verify_after):
                 self._start_repair(held, "idle")
 
     def verify_all(self) -> None:
@@ -240,7 +240,7 @@ class LogReader:
             held.early.append(live)
             self._start_repair(held, "gap")
 
-    def _receive(self, held: _Held, live: Live) -> Verdict:
+    def _receive(self, held: Held, live: Live) -> Verdict:
         try:
             verdict = held.tail.receive(live)
         except CorruptLogError:
@@ -254,7 +254,7 @@ class LogReader:
 
     # Stored.
 
-    async def _first_read(self, held: _Held) -> None:
+    async def _first_read(self, held: Held) -> None:
         if held.tail.stream_sequence == 0 and not held.tail.closed:
             await self._await_repair(held)
         self.check(held.tail)
@@ -264,11 +264,13 @@ class LogReader:
                 found = await require_job(self._jetstream, held.tail.tenant, held.tail.job_id)
             except CorruptLogError as error:
                 raise InternalError("the job cannot be read") from error
+            if found.queued is not None:
+                held.detached = found.queued.on_disconnect == "detach"
             if found.head.line is not None:
                 await self._await_repair(held)
         self.check(held.tail)
 
-    async def _await_repair(self, held: _Held) -> None:
+    async def _await_repair(self, held: Held) -> None:
         self._start_repair(held, "first")
         if held.repair is None:
             return
@@ -278,13 +280,13 @@ class LogReader:
         except TimeoutError as error:
             raise Unavailable("the event log does not answer", retry_after=1.0) from error
 
-    def _start_repair(self, held: _Held, cause: str) -> None:
+    def _start_repair(self, held: Held, cause: str) -> None:
         if held.repair is None:
             self._metrics.repairs.labels(cause).inc()
             held.touched = self._clock()
             held.repair = asyncio.create_task(self._repair(held), name=f"repair-{held.tail.job_id}")
 
-    async def _repair(self, held: _Held) -> None:
+    async def _repair(self, held: Held) -> None:
         """Replays until what is stored and what came live join without a gap."""
         tries = 0
         try:
@@ -308,7 +310,7 @@ class LogReader:
             held.repair = None
             held.tail.notify()
 
-    def _drain_early(self, held: _Held) -> bool:
+    def _drain_early(self, held: Held) -> bool:
         """Takes what came live meanwhile; False if there still is a gap before some of it."""
         held.early.sort()
         while held.early:
@@ -354,30 +356,13 @@ class LogReader:
             if not (messages and more):
                 return
 
-    def _silent(self) -> list[_Held]:
-        """The tails to verify now, those that were silent longest first."""
-        since = self._clock() - self._options.verify_after
-        silent = (
-            held
-            for held in self._held.values()
-            if held.touched <= since and held.tail.listeners and not held.tail.closed
-        )
-        return heapq.nsmallest(_VERIFIED_AT_ONCE, silent, key=lambda held: held.touched)
-
     # Forgetting.
 
     def _forget(self) -> None:
-        now = self._clock()
-        unread = [
-            (held.touched, key)
-            for key, held in self._held.items()
-            if not held.tail.listeners and held.repair is None
-        ]
-        size = sum(self._held[key].tail.bytes for _, key in unread)
-        for touched, key in sorted(unread):
-            old = now - touched >= self._options.keep_unread
-            if old or size > self._options.max_unread_bytes:
-                size -= self._held.pop(key).tail.bytes
+        options = self._options
+        before = self._clock() - options.keep_unread
+        for key in tuple(forgettable(self._held, before, options.max_unread_bytes)):
+            del self._held[key]
         self._metrics.tails.set(len(self._held))
 
     async def _leave_shards(self) -> None:

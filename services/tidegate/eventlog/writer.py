@@ -1,4 +1,4 @@
-"""An attempt's hold on its job's log: start_attempt, append, seal.
+"""An owner's hold on a job's log: start_attempt, append, seal.
 
 Deltas are appended by group commit without a timer: one append is in flight, and what arrives
 meanwhile goes out with the next. Nothing is sent while an append is unsettled.
@@ -23,6 +23,7 @@ from tidegate.contracts.events import (
 )
 from tidegate.contracts.jobs import QueuedJob
 from tidegate.contracts.seal import SealBuilder
+from tidegate.contracts.spending import HANDED_BACK, LastAttempt, last_attempt
 from tidegate.contracts.subjects import log_subject
 from tidegate.eventlog.appender import Appender, FencedError, UnsettledError
 from tidegate.eventlog.head import LogHead, read_lines
@@ -30,7 +31,6 @@ from tidegate.eventlog.metrics import EventLogMetrics
 
 # What a terminal event with its summary and error message may need beside the log itself.
 _SEAL_RESERVE_BYTES: Final = 64 * 1024
-HANDED_BACK: Final = "handed_back"
 # Beyond the deadline somebody else ends the job; nothing is gained by insisting much longer.
 _INSIST_SECONDS: Final = 30.0
 
@@ -53,7 +53,7 @@ class LogLimits:
 
 
 class LogWriter:
-    """Writes one job's log from a known head on, as one owner: an attempt, or a reaper.
+    """Writes one job's log from a known head on, as one owner: a worker's attempts, or a reaper.
 
     `clock` gives seconds since the epoch. After any FencedError or UnsettledError the writer is
     done for: `lost` is set, and every later call raises the same.
@@ -96,8 +96,11 @@ class LogWriter:
         self._unpacked_bytes = 0
         self._wake = asyncio.Event()
         self._sealing = False
+        self._resting = False
         self._pump: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The newest attempt before this owner, once the log is loaded.
+        self.before: LastAttempt | None = None
 
     @property
     def stored_sequence(self) -> int:
@@ -112,21 +115,32 @@ class LogWriter:
             CorruptLogError: what is stored is not a log.
         """
         lines = await read_lines(self._jetstream, self._job.tenant, self._job.id, self._head)
+        self.before = last_attempt(lines)
         for line in lines:
             self._seal.add(encode_append(line))
         self._loaded = True
 
     async def start_attempt(self, event: AttemptStarted) -> None:
-        """Takes the log over; when this returns, every older owner is fenced.
+        """Takes the log over, or begins this owner's next attempt.
+
+        When this returns it is stored, every older owner is fenced, and all that an attempt before
+        it emitted stands before it. It must not be cancelled, but for the writer to be abandoned.
 
         Raises:
             FencedError, UnsettledError: this owner does not have the log.
             RuntimeError: the log is sealed, or was not loaded.
         """
         self._require_open()
+        await self._rest()
+        if self._pending:
+            # A line holds events of one attempt only.
+            await self._append_pending()
         self._attempt = event.attempt
-        self._pending.append(encode_event(event))
+        raw = encode_event(event)
+        self._unpacked_bytes += len(raw) + 1
+        self._pending.append(raw)
         await self._append_pending()
+        self._resting = False
         self._pump = asyncio.create_task(self._run(), name=f"log-{self._job.id}")
         self._pump.add_done_callback(self._on_pump_end)
 
@@ -167,15 +181,15 @@ class LogWriter:
             raise
         self._metrics.events.inc(len(line.events))
 
-    async def hand_back(self) -> None:
-        """Leaves the log to another attempt, and says that this one is not to count.
+    async def hand_back(self, *, counts: bool = False) -> None:
+        """Leaves the log to another attempt; `counts` says whether the last one still does.
 
         Raises:
             FencedError, UnsettledError: this owner does not have the log.
             RuntimeError: the log is sealed, or about to be.
         """
         await self._close()
-        self._returned += 1
+        self._returned += not counts
         self._pending.append(encode_event(Waiting(HANDED_BACK)))
         await self._append_pending()
 
@@ -192,6 +206,11 @@ class LogWriter:
         """Takes no more events, and returns when no append is under way."""
         self._require_open()
         self._sealing = True
+        await self._rest()
+
+    async def _rest(self) -> None:
+        """Returns when no append is under way, and none will be by itself."""
+        self._resting = True
         self._wake.set()
         if self._pump is not None:
             await self._pump
@@ -199,10 +218,10 @@ class LogWriter:
 
     async def _run(self) -> None:
         try:
-            while not self._sealing:
+            while not self._resting:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._pending and not self._sealing:
+                while self._pending and not self._resting:
                     await self._append_pending()
         except (FencedError, UnsettledError):
             return  # `lost` says so to whoever asks.

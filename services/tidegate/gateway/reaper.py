@@ -32,6 +32,7 @@ from tidegate.chassis.jetstream import (
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts import endings
+from tidegate.contracts.control import cancels
 from tidegate.contracts.errors import Unavailable
 from tidegate.contracts.events import UNDECODABLE, CorruptLogError, Terminal
 from tidegate.contracts.jobs import QueuedJob
@@ -92,6 +93,7 @@ class _Cancel:
     job_id: str
     recorded_ms: int
     sequence: int
+    record: bytes
     look_at_ms: int = 0
 
 
@@ -101,7 +103,8 @@ _envelope_decoder = msgspec.json.Decoder(_Envelope)
 class Reaper:
     """A component: one task that makes its round each second, whatever happens to NATS.
 
-    `clock` gives seconds since the epoch; deadlines are judged by JetStream's clock.
+    `bill` says in a job's end what its attempts spent. `clock` gives seconds since the epoch;
+    deadlines are judged by JetStream's clock.
     """
 
     name = "reaper"
@@ -116,6 +119,7 @@ class Reaper:
         limits: Callable[[], LogLimits],
         metrics: GatewayMetrics,
         log_metrics: EventLogMetrics,
+        bill: orphan.Bill,
         clock: Callable[[], float],
     ) -> None:
         self._nats = nats
@@ -125,6 +129,7 @@ class Reaper:
         self._limits = limits
         self._metrics = metrics
         self._log_metrics = log_metrics
+        self._bill = bill
         self._clock = clock
         self._jobs = Scan(jetstream, JOBS_STREAM, JOBS_ALL, age=options.scan_age)
         self._controls = Scan(jetstream, CONTROL_STREAM, CONTROL_ALL)
@@ -174,7 +179,7 @@ class Reaper:
             for stored in batch:
                 tenant, job_id = tenant_and_job(stored.subject)
                 self._cancels[stored.sequence] = _Cancel(
-                    tenant, job_id, stored.time_ms, stored.sequence
+                    tenant, job_id, stored.time_ms, stored.sequence, stored.payload
                 )
         # First, for their callers wait.
         cancels = self._take_cancels()
@@ -255,7 +260,7 @@ class Reaper:
     async def _end_or_nudge(self, cancel: _Cancel) -> None:
         found = await find_job(self._jetstream, cancel.tenant, cancel.job_id)
         over = found is None or (found.queued is None and found.head.sealed)
-        if found is None or over or found.summary.created_ms > cancel.recorded_ms:
+        if found is None or over or not cancels(cancel.record, found.summary.created_ms):
             # A record that outlived its job would cancel the next one of the same request id.
             await self._forget(cancel)
             return
@@ -286,6 +291,7 @@ class Reaper:
                 limits=self._limits(),
                 metrics=self._log_metrics,
                 clock=self._clock,
+                bill=self._bill,
             )
         self._metrics.reaped.labels("left" if found.head.sealed else outcome).inc()
 

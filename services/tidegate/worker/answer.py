@@ -2,28 +2,33 @@
 
 from collections.abc import Callable
 
-from tidegate.contracts.events import Delta, Usage
+from tidegate.contracts.events import Delta
+from tidegate.contracts.spending import is_token
 
 
 class AnswerMeter:
-    """Passes deltas on and counts them. `clock` gives seconds."""
+    """Passes deltas on and counts them. `clock` gives seconds; `on_first` hears of the first."""
 
-    __slots__ = ("_clock", "_emit", "count", "first_at")
+    __slots__ = ("_clock", "_emit", "_on_first", "count", "first_at")
 
-    def __init__(self, emit: Callable[[Delta], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Delta], None],
+        clock: Callable[[], float],
+        *,
+        on_first: Callable[[], None],
+    ) -> None:
         self._emit = emit
         self._clock = clock
+        self._on_first = on_first
         self.count = 0
         self.first_at: float | None = None
 
     def take(self, delta: Delta) -> None:
         """One delta. Raises what the log raises."""
         self._emit(delta)
-        if delta.kind != "logprobs":
+        if is_token(delta):
             self.count += 1
         if self.first_at is None:
             self.first_at = self._clock()
-
-    def usage(self, told: Usage | None = None) -> Usage:
-        """What the provider told, or else an estimate: a delta for a token, the input unknown."""
-        return told or Usage(output_tokens=self.count, estimated=True)
+            self._on_first()

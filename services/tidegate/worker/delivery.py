@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
+
 from tidegate.chassis.jetstream import JetStream, NoAnswerError
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.eventlog.streams import ACK_WAIT_SECONDS
@@ -98,9 +100,12 @@ class Deliveries:
             tries += 1
         return True
 
-    async def hand_back(self, delivery: Delivery) -> bool:
-        """Has it delivered again at once; whether JetStream confirmed it."""
-        return await self._tell(delivery, _NAK)
+    async def hand_back(self, delivery: Delivery, *, delay: float = 0.0) -> bool:
+        """Has it delivered again, after `delay` seconds; whether JetStream confirmed it."""
+        if delay <= 0:
+            return await self._tell(delivery, _NAK)
+        options = msgspec.json.encode({"delay": int(delay * 1e9)})
+        return await self._tell(delivery, _NAK + b" " + options)
 
     async def _tell(self, delivery: Delivery, verb: bytes) -> bool:
         try:

@@ -170,6 +170,8 @@ class HeldJobs:
 
     async def _return(self, held: HeldJob) -> None:
         """Hands a job back if it is ours to do so; its work has ended, with or without its end."""
+        if held.parked:
+            return
         with suppress(JetStreamError):
             if await ownership(self._jetstream, held) is Ownership.MINE:
                 confirmed = await self._deliveries.hand_back(held.delivery)

@@ -22,7 +22,8 @@ class HeldJob:
     `delivery` is the newest; it alone is spoken about. `stop` says why to end early. `attempts` are
     those in the log when it was last read, and once ours has begun, the number of ours; None before
     the first look. `mark` names our attempt in the log, from when it is sent; `begun` says that it
-    is stored. With `sealing`, a seal that is found may be ours.
+    is stored. With `sealing`, a seal that is found may be ours; `parked` says that it was handed
+    back already, for later.
     """
 
     def __init__(self, delivery: Delivery, queue: str, job_class: JobClass) -> None:
@@ -35,6 +36,7 @@ class HeldJob:
         self.mark: str | None = None
         self.begun = False
         self.sealing = False
+        self.parked = False
         self.task: asyncio.Task[None] | None = None
 
     @property

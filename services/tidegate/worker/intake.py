@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -46,6 +46,8 @@ class Lane:
         nats: NatsConnection,
         metrics: WorkerMetrics,
         intake: "Intake",
+        *,
+        needed: bool,
     ) -> None:
         self.queue = queue
         self.job_class = job_class
@@ -56,6 +58,8 @@ class Lane:
         self.backlog = False
         # Known to be there: it is not asked, before that and after a refusal.
         self.there = False
+        # One of a queue that came with new routes is not missed before it was there.
+        self.needed = needed
         self.pullers = [
             Puller(nats, self.consumer, metrics, on_message=self._on_message, on_end=self._on_end)
             for _ in range(_PULLERS)
@@ -99,7 +103,7 @@ class Lane:
 class Intake:
     """A component: pulls for ever, and is ready while every queue's consumers are there.
 
-    `slots` are those of each queue.
+    `slots` are those of each queue; `rests` says whether a queue's batch jobs are to be left alone.
     """
 
     name = "intake"
@@ -109,6 +113,7 @@ class Intake:
         queues: Sequence[str],
         slots: int,
         *,
+        rests: Callable[[str], bool],
         nats: NatsConnection,
         jetstream: JetStream,
         held: HeldJobs,
@@ -117,24 +122,44 @@ class Intake:
         metrics: WorkerMetrics,
     ) -> None:
         self._slots = slots
+        self._rests = rests
         self._nats = nats
         self._jetstream = jetstream
         self._held = held
         self._health = health
         self._guard = guard
+        self._metrics = metrics
         self._wake = asyncio.Event()
         self._doubt = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._again: asyncio.TimerHandle | None = None
-        self._queues = [
-            (
-                Lane(queue, JobClass.INTERACTIVE, nats, metrics, self),
-                Lane(queue, JobClass.BATCH, nats, metrics, self),
-            )
-            for queue in queues
-        ]
-        metrics.slots.set(slots * len(self._queues))
+        self._queues: list[tuple[Lane, Lane]] = []
+        self._add(queues, slots, needed=True)
         health.set(_CONDITION, False, "starting")
+
+    def serve(self, queues: Sequence[str], slots: int) -> None:
+        """Serves these queues too, besides those served already, with so many slots for each.
+
+        A queue is not left again: its last jobs must be ended, with or without a route.
+        """
+        self._add(queues, slots, needed=False)
+        self.doubt()
+
+    def _add(self, queues: Sequence[str], slots: int, *, needed: bool) -> None:
+        for queue in queues:
+            if queue not in self.queues:
+                interactive, batch = (
+                    Lane(queue, job_class, self._nats, self._metrics, self, needed=needed)
+                    for job_class in (JobClass.INTERACTIVE, JobClass.BATCH)
+                )
+                self._queues.append((interactive, batch))
+        self._slots = slots
+        self._metrics.slots.set(slots * len(self._queues))
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that are served."""
+        return tuple(interactive.queue for interactive, _ in self._queues)
 
     @property
     def _lanes(self) -> list[Lane]:
@@ -192,11 +217,13 @@ class Intake:
             await self._until_there()
 
     async def _until_there(self) -> None:
-        """Returns, and is ready, when every consumer is there."""
-        while why := await self._absence():
-            self._health.set(_CONDITION, False, why)
+        """Returns when every consumer is there; ready as soon as all are that once were needed."""
+        while True:
+            why = await self._absence()
+            self._health.set(_CONDITION, why is None, why or "")
+            if all(lane.there for lane in self._lanes):
+                return
             await asyncio.sleep(_LOOK_SECONDS)
-        self._health.set(_CONDITION, True)
 
     async def _absence(self) -> str | None:
         """Looks for the consumers in doubt; why one of them cannot be asked, if so."""
@@ -208,7 +235,9 @@ class Intake:
                 lane.there = await consumer_exists(self._jetstream, lane.queue, lane.job_class)
             except JetStreamError:
                 return "JetStream does not answer"
-            if not lane.there:
+            if lane.there:
+                lane.needed = True
+            elif lane.needed:
                 why = f"consumer {lane.consumer} is not there"
         self.wake()
         return why
@@ -237,8 +266,10 @@ class Intake:
         running_i = self._held.count(interactive.queue, JobClass.INTERACTIVE)
         running_b = self._held.count(batch.queue, JobClass.BATCH)
         asks = plan_pulls(self._slots, running_i, running_b, interactive.asked, batch.asked)
-        waiting, at_once = split_batch(self._slots, running_b, batch.asked, asks.batch)
         await interactive.ask(asks.interactive)
+        if self._rests(batch.queue):
+            return
+        waiting, at_once = split_batch(self._slots, running_b, batch.asked, asks.batch)
         await batch.ask(waiting)
         if not (batch.backlog and at_once):
             return

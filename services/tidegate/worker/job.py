@@ -1,23 +1,29 @@
 """One delivered job, from the first look at it to the acknowledgement of its message."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import structlog
 from opentelemetry.trace import SpanKind
 
-from tidegate.chassis.jetstream import JetStream, JetStreamError
+from tidegate.chassis.jetstream import JetStream, JetStreamError, NoAnswerError
 from tidegate.chassis.logs import log_context
 from tidegate.chassis.tracing import Tracing, extract
+from tidegate.contracts.dead_letter import DeadLetter
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import UNDECODABLE, Completed, CorruptLogError, Terminal
 from tidegate.contracts.jobs import JOB_VERSION, QueuedJob, decode_job
 from tidegate.eventlog.appender import FencedError, UnsettledError
+from tidegate.eventlog.dead_letters import dead_letter, dead_letter_of, write_dead_letter
 from tidegate.eventlog.head import LogHead, read_head
 from tidegate.eventlog.metrics import EventLogMetrics
+from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 from tidegate.eventlog.writer import LogLimits, LogWriter
-from tidegate.worker.attempt import Attempts
+from tidegate.providers.ledger import Ledger
+from tidegate.worker.attempt import Attempts, HandBack
 from tidegate.worker.cancels import is_cancelled
 from tidegate.worker.delivery import Deliveries, pause
 from tidegate.worker.held_job import HeldJob
@@ -27,14 +33,21 @@ from tidegate.worker.verdict import Step, Verdict, judge, stopped_event
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
+# A letter that cannot be written for so long is left to whoever the job is delivered to next.
+_LETTER_SECONDS: Final = 2.0 * ACK_WAIT_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """What is to be done, and the log to do it in (None where there is nothing to write)."""
+    """What is to be done, and the log to do it in (None where there is nothing to write).
+
+    `ledger` is what the log says that was spent.
+    """
 
     verdict: Verdict
     head: LogHead
     writer: LogWriter | None
+    ledger: Ledger
 
 
 class JobHandler:
@@ -113,38 +126,86 @@ class JobHandler:
     async def _try(self, held: HeldJob, job: QueuedJob, readable: bool) -> str:
         opened = await self._open(held, job, readable)
         if opened.writer is None:
-            await self._ack(held)
+            letter = dead_letter_of(job, held.delivery.created_ms, opened.head)
+            await self._leave_queue(held, letter if readable else None)
             return "ended"
         try:
-            terminal = await self._end(held, job, opened, opened.writer)
+            end = await self._end(held, job, opened, opened.writer)
         finally:
             await opened.writer.abandon()
-        if terminal is None:
-            return "handed_back"
-        await self._ack(held)
-        return self._tell(held, terminal)
+        if isinstance(end, HandBack):
+            return await self._return(held, end)
+        letter = dead_letter(
+            job,
+            held.delivery.created_ms,
+            end,
+            attempts=held.attempts or 0,
+            failed_ms=int(self._clock() * 1000),
+        )
+        await self._leave_queue(held, letter)
+        return self._tell(held, end)
 
     async def _end(
         self, held: HeldJob, job: QueuedJob, opened: _Opened, writer: LogWriter
-    ) -> Terminal | None:
-        """Writes the log to its end; None where a drain came before it."""
-        terminal: Terminal | None
-        if not isinstance(opened.verdict, Step):
-            terminal = opened.verdict
-        elif held.stop.done():
-            terminal = stopped_event(held.stop.result())
-        else:
-            terminal = await self._attempts.run(held, job, opened.head.attempts + 1, writer)
-        if terminal is not None:
+    ) -> Terminal | HandBack:
+        """Writes the log to its end, or to where the job is handed back."""
+        end = await self._outcome(held, job, opened, writer)
+        if not isinstance(end, HandBack):
             held.sealing = True
-            await writer.seal(terminal)
+            end = msgspec.structs.replace(end, **opened.ledger.bill())
+            await writer.seal(end)
+            self._metrics.bills.billed(opened.ledger.called, end)
         elif held.begun:
-            await writer.hand_back()
-        return terminal
+            await writer.hand_back(counts=end.counts)
+        return end
 
-    async def _ack(self, held: HeldJob) -> None:
-        if not await self._deliveries.ack(lambda: held.delivery):
+    async def _outcome(
+        self, held: HeldJob, job: QueuedJob, opened: _Opened, writer: LogWriter
+    ) -> Terminal | HandBack:
+        if not isinstance(opened.verdict, Step):
+            return opened.verdict
+        if held.stop.done():
+            return stopped_event(held.stop.result()) or HandBack(counts=True)
+        return await self._attempts.run(
+            held,
+            job,
+            writer,
+            opened.ledger,
+            number=opened.head.attempts,
+            attempts_left=self._max_attempts - opened.head.lost_attempts,
+        )
+
+    async def _return(self, held: HeldJob, end: HandBack) -> str:
+        """Puts a job off. One of a drain is handed back with all others that are left."""
+        if end.delay <= 0:
+            return "handed_back"
+        if held.begun or await self._is_mine(held):
+            held.parked = True
+            await self._deliveries.hand_back(held.delivery, delay=end.delay)
+        return "parked"
+
+    async def _leave_queue(self, held: HeldJob, letter: DeadLetter | None) -> None:
+        """Takes the job from the queue, once its dead letter is kept if it is to have one."""
+        if letter is not None and not await self._keep(letter):
+            # It is delivered again, and whoever finds its log sealed tries once more.
+            _log.warning("a dead letter could not be written yet")
+        elif not await self._deliveries.ack(lambda: held.delivery):
             _log.warning("the end of a job was not acknowledged")
+
+    async def _keep(self, letter: DeadLetter) -> bool:
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + _LETTER_SECONDS
+        tries = 0
+        while clock() < give_up_at:
+            try:
+                await write_dead_letter(self._jetstream, letter)
+            except NoAnswerError:
+                await pause(tries)
+                tries += 1
+            else:
+                self._metrics.dead_letters.inc()
+                return True
+        return False
 
     async def _open(self, held: HeldJob, job: QueuedJob, readable: bool) -> _Opened:
         """Looks at the job for as long as JetStream takes to answer."""
@@ -171,7 +232,7 @@ class JobHandler:
             readable=readable,
         )
         if verdict is Step.ACK:
-            return _Opened(verdict, head, None)
+            return _Opened(verdict, head, None, self._attempts.ledger(job, None))
         writer = LogWriter(
             self._jetstream,
             job,
@@ -186,7 +247,7 @@ class JobHandler:
         except BaseException:
             await writer.abandon()
             raise
-        return _Opened(verdict, head, writer)
+        return _Opened(verdict, head, writer, self._attempts.ledger(job, writer.before))
 
     def _tell(self, held: HeldJob, terminal: Terminal) -> str:
         outcome = str(terminal.__struct_config__.tag)

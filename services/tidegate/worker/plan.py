@@ -1,4 +1,4 @@
-"""How many jobs to ask of the interactive and of the batch consumer: pure policy."""
+"""How many jobs to ask of the interactive and of the batch consumer, and which may wait: policy."""
 
 from typing import NamedTuple
 
@@ -57,3 +57,22 @@ def split_batch(concurrency: int, running_b: int, asked_b: int, ask_b: int) -> B
     owed = max(batch_reserve(concurrency) - running_b, probe_size(concurrency)) - asked_b
     waiting = min(ask_b, max(0, owed))
     return BatchAsks(waiting, ask_b - waiting)
+
+
+def may_wait(concurrency: int, waiting_b: int) -> bool:
+    """Whether one more batch job may hold its slot while it waits for its provider.
+
+    The reserve's worth may, so that a provider which comes back finds work at once; all others go
+    back to the queue, and leave their slots to jobs that can run.
+    """
+    return waiting_b < batch_reserve(concurrency)
+
+
+def batch_rests(concurrency: int, waiting_b: int, open_until: float | None, now: float) -> bool:
+    """Whether a queue's batch consumer is left alone for now.
+
+    `open_until` is when the first of the queue's circuit breakers lets a call through, None where
+    one does already; `now` by the same clock. What was taken now could not run, and returning it
+    again and again would fill what a consumer may have outstanding.
+    """
+    return not may_wait(concurrency, waiting_b) or (open_until is not None and now < open_until)

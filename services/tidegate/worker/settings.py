@@ -1,5 +1,6 @@
 """Settings of the worker; routes are needed, all else has defaults that start it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -50,11 +51,11 @@ class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings,
         description="What attempts say they ran on. None: the name of the host.",
     )
     max_attempts: int = Field(
-        3,
+        6,
         ge=1,
         description=(
-            "Attempts after which a job fails, those lost with their worker included; those that "
-            "a drain handed back do not count."
+            "Calls to providers after which a job fails, whether they failed or were lost with "
+            "their worker; those that a drain interrupted do not count."
         ),
     )
     result_ttl_seconds: int = Field(
@@ -68,10 +69,7 @@ class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings,
 
     def queue_names(self, routes: Routes) -> tuple[str, ...]:
         """The queues to serve. Raises SettingsError for a bad name or too few slots."""
-        names = routes.queues
-        if self.queues is not None:
-            given = (name.strip() for name in self.queues.split(","))
-            names = tuple(dict.fromkeys(name for name in given if name))
+        names = self._given_queues(routes)
         try:
             for name in names:
                 check_name(name, "TIDEGATE_QUEUES")
@@ -79,8 +77,24 @@ class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings,
             raise SettingsError(error.message) from error
         if not names:
             raise SettingsError("TIDEGATE_QUEUES: names no queue")
-        if self.worker_concurrency < 2 * len(names):
-            raise SettingsError(
-                f"TIDEGATE_WORKER_CONCURRENCY: {len(names)} queues need two slots each"
-            )
+        self.slots_of(names)
         return names
+
+    def require_keys(self, routes: Routes) -> None:
+        """Reads the keys that the models of the served queues need. Raises RoutesError."""
+        queues = self._given_queues(routes)
+        routes.require_keys(route.model for route in routes.values() if route.queue in queues)
+
+    def _given_queues(self, routes: Routes) -> tuple[str, ...]:
+        if self.queues is None:
+            return routes.queues
+        given = (name.strip() for name in self.queues.split(","))
+        return tuple(dict.fromkeys(name for name in given if name))
+
+    def slots_of(self, queues: Sequence[str]) -> int:
+        """The slots of each of these queues. Raises SettingsError where there are too few."""
+        if self.worker_concurrency < 2 * len(queues):
+            raise SettingsError(
+                f"TIDEGATE_WORKER_CONCURRENCY: {len(queues)} queues need two slots each"
+            )
+        return self.worker_concurrency // len(queues)

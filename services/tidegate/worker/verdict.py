@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 from tidegate.contracts import endings
 from tidegate.contracts.errors import Reason
-from tidegate.contracts.events import Cancelled, Expired, Failed, Terminal, Usage
+from tidegate.contracts.events import Cancelled, Expired, Failed, Terminal
 from tidegate.eventlog.head import LogHead
 from tidegate.worker.held_job import Stop
 
@@ -49,12 +49,17 @@ def _hopeless(head: LogHead, routed: bool, max_attempts: int) -> Failed | None:
             retriable=True,
         )
     if not routed:
-        return Failed(Reason.MODEL_NOT_FOUND, "the model is no longer offered")
+        return model_not_found()
     return None
 
 
-def stopped_event(why: Stop, usage: Usage = endings.NOTHING_USED) -> Cancelled | Expired | None:
+def model_not_found() -> Failed:
+    """The end of a job whose route has gone since it was accepted."""
+    return Failed(Reason.MODEL_NOT_FOUND, "the model is no longer offered")
+
+
+def stopped_event(why: Stop) -> Cancelled | Expired | None:
     """The end of a job that was asked to stop; a drained one has not come to its end."""
     if why is Stop.DRAINED:
         return None
-    return endings.cancelled(usage) if why is Stop.CANCELLED else endings.expired(usage)
+    return endings.cancelled() if why is Stop.CANCELLED else endings.expired()

@@ -42,6 +42,7 @@ class Flaw(StrEnum):
     NO_GAP_CHECK = "the reader takes whatever live message comes"
     NO_VERIFY = "the reader never verifies its tail"
     VERIFY_ON_RECONNECT_ONLY = "the reader verifies after a reconnect, never an idle tail"
+    RETRY_MIXES = "a retry's start and the failed attempt's last deltas change places"
     NO_CLIENT_FILTER = "the reader hands over what its client has already"
 
 
@@ -125,7 +126,10 @@ class Budget(NamedTuple):
 
 
 class Config(NamedTuple):
-    """The bounds of one search. `alive` bounds the deliveries held at the same time."""
+    """The bounds of one search. `alive` bounds the deliveries held at the same time.
+
+    With `retries` an owner whose call failed begins the next attempt itself.
+    """
 
     name: str
     budget: Budget
@@ -137,6 +141,7 @@ class Config(NamedTuple):
     cancels: bool = False
     expires: bool = False
     reads: bool = False
+    retries: bool = False
     flaws: frozenset[Flaw] = frozenset()
 
     def flawed(self, *flaws: Flaw) -> "Config":

@@ -31,8 +31,8 @@ from .reading import reading
 
 TRANSITIONS: Final = frozenset(
     {
-        "create", "deliver", "redeliver", "start_attempt", "append", "settle", "seal", "ack",
-        "crash", "request_cancel", "expire", "reap", "delete", "delayed_store", "receive",
+        "create", "deliver", "redeliver", "start_attempt", "append", "retry", "settle", "seal",
+        "ack", "crash", "request_cancel", "expire", "reap", "delete", "delayed_store", "receive",
         "replay", "reconnect", "resume", "verify_tail", "lose_copy",
     }
 )  # fmt: skip
@@ -221,8 +221,27 @@ def _generate(state: State, worker: Worker, config: Config) -> Iterator[tuple[st
                 worker._replace(phase="publish", left=worker.left - count, pending=pending),
             )
         yield f"seal completed with {count} begins", _with_seal(worker, config, "completed", deltas)
+    if config.retries and worker.attempt < config.max_attempts:
+        yield from _retry(worker, config, fence)
     if state.cancel:
         yield "seal cancelled begins", _with_seal(worker, config, "cancelled")
+
+
+def _retry(worker: Worker, config: Config, fence: int | None) -> Iterator[tuple[str, Worker]]:
+    """The call failed: what it emitted is in the log by now, and the same owner calls again."""
+    attempt, first = worker.attempt + 1, len(worker.known) + 1
+    started = Event("started", attempt, worker.nonce)
+    events: Events = (started,)
+    if Flaw.RETRY_MIXES in config.flaws and worker.left:
+        events = (
+            started,
+            Event("delta", worker.attempt, worker.nonce, config.deltas - worker.left),
+        )
+    pending = Append(fence, Message(worker.nonce, attempt, first, events))
+    yield (
+        "retry begins",
+        worker._replace(phase="publish", attempt=attempt, left=config.deltas, pending=pending),
+    )
 
 
 def _kind(append: Append) -> str:

@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.worker.plan import batch_reserve, plan_pulls, probe_size, split_batch
+from tidegate.worker.plan import (
+    batch_reserve,
+    batch_rests,
+    may_wait,
+    plan_pulls,
+    probe_size,
+    split_batch,
+)
 
 concurrencies = st.integers(2, 600)
 
@@ -103,3 +110,19 @@ def test_a_batch_backlog_is_always_noticed(state: tuple[int, int, int, int, int]
     ask_b = plan_pulls(concurrency, running_i, running_b, asked_i, 0).batch
     if ask_b:
         assert split_batch(concurrency, running_b, 0, ask_b).waiting > 0
+
+
+@given(concurrencies)
+def test_waiting_batch_jobs_take_no_more_than_their_reserve(concurrency: int) -> None:
+    """Else a provider's outage would take the slots of every other model of the queue."""
+    waiting = 0
+    while may_wait(concurrency, waiting):
+        waiting += 1
+    assert waiting == batch_reserve(concurrency)
+
+
+def test_a_batch_queue_rests_while_nothing_of_it_could_run() -> None:
+    assert not batch_rests(16, 1, None, 100.0)
+    assert batch_rests(16, 2, None, 100.0)
+    assert batch_rests(16, 0, 101.0, 100.0)
+    assert not batch_rests(16, 0, 100.0, 100.0)

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from tidegate.chassis.settings import SettingsError
-from tidegate.providers.routes import Routes, parse_routes
+from tidegate.providers.routes import Routes
+from tidegate.providers.routes_parse import parse_routes
 from tidegate.worker.settings import WorkerSettings
 
 
 @pytest.fixture
 def routes() -> Routes:
-    text = "models:\n" + "".join(
-        f"  {name}: {{queue: {name}, base_url: 'http://127.0.0.1:1/v1'}}\n" for name in ("a", "b")
+    text = "providers: {p: {base_url: 'http://127.0.0.1:1/v1'}}\nmodels:\n" + "".join(
+        f"  {name}: {{queue: {name}, targets: [{{provider: p}}]}}\n" for name in ("a", "b")
     )
     return parse_routes(text, Path("routes.yaml"))
 
