@@ -1,6 +1,5 @@
 """Every accepted job ends: cancelled, expired or deleted, with a worker or without one."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.control import record_cancel
 from tests.support.gateway_world import TENANT, GatewayWorld, refused, until
 from tests.support.log_world import completed, wait_until
 from tests.support.nats_server import NatsServer
 from tidegate.chassis.grpc_errors import from_rpc_error
-from tidegate.chassis.jetstream import EXPECTED_LAST_SUBJECT_SEQUENCE
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Delta
 from tidegate.contracts.jobs import encode_job, job_id_for, new_job_id
@@ -117,8 +116,7 @@ async def test_the_worker_is_nudged_again_for_as_long_as_it_may_still_hear(
 async def test_a_cancel_that_died_half_way_is_finished_by_the_reaper(world: GatewayWorld) -> None:
     """The gateway recorded it, and was killed."""
     job = await world.create()
-    subject = control_subject(TENANT, job["id"])
-    await world.peer.jetstream.publish(subject, b"{}", {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"})
+    await record_cancel(world.peer.jetstream, TENANT, job["id"])
     assert (await until_ended(world, job["id"]))["state"] == "cancelled"
 
 
@@ -127,9 +125,7 @@ async def test_an_old_cancel_does_not_end_the_next_job_of_its_request_id(
 ) -> None:
     """The record outlives the result, after which the same id is another job."""
     job_id = job_id_for(TENANT, "r-1")
-    subject = control_subject(TENANT, job_id)
-    await world.peer.jetstream.publish(subject, b"{}", {})
-    await asyncio.sleep(0.01)  # JetStream's clock has to tick between the two.
+    await record_cancel(world.peer.jetstream, TENANT, job_id)
     assert (await world.create(request_id="r-1"))["id"] == job_id
     await until(lambda: no_records(world))
     assert (await world.get(job_id))["state"] == "queued"
@@ -138,9 +134,7 @@ async def test_an_old_cancel_does_not_end_the_next_job_of_its_request_id(
 async def test_a_cancel_is_not_lost_behind_an_older_one_of_its_request_id(
     world: GatewayWorld,
 ) -> None:
-    subject = control_subject(TENANT, job_id_for(TENANT, "r-1"))
-    await world.peer.jetstream.publish(subject, b"{}", {})
-    await asyncio.sleep(0.01)
+    await record_cancel(world.peer.jetstream, TENANT, job_id_for(TENANT, "r-1"))
     job = await world.create(request_id="r-1")
     writer = await world.worker_plays(job["id"])
     await cancel(world, job["id"])

@@ -25,7 +25,7 @@ from tidegate.eventlog.lookup import find_job
 from tidegate.gateway.creation import CreateLimits, Creator, NewJob
 from tidegate.gateway.limits import Admission
 from tidegate.gateway.metrics import GatewayMetrics
-from tidegate.providers.routes import load_routes
+from tidegate.providers.routes_parse import load_routes
 
 CALLER = Caller(TENANT, "key")
 JOB_ID = job_id_for(TENANT, "r-1")
@@ -60,6 +60,7 @@ class Creating:
 
     def __init__(self, peer: LogPeer, tmp_path: Path) -> None:
         metrics = GatewayMetrics(CollectorRegistry())
+        routes = load_routes(tmp_path / "routes.yaml")
         self.heard: list[tuple[str, int]] = []
         self.admission = PausingAdmission(
             peer.jetstream,
@@ -70,7 +71,7 @@ class Creating:
         )
         self._creator = Creator(
             peer.jetstream,
-            load_routes(tmp_path / "routes.yaml"),
+            lambda: routes,
             self.admission,
             limits=CreateLimits(default_ttl=60, max_ttl=600, settle=15),
             max_payload=lambda: peer.client.max_payload,

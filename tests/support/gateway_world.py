@@ -34,9 +34,11 @@ T = TypeVar("T")
 TENANT = "acme"
 CHAT: dict[str, Any] = {"model": "sim-1", "messages": [{"role": "user", "content": "hi"}]}
 ROUTES = """
+providers:
+  nobody: {base_url: "http://127.0.0.1:1/v1"}
 models:
-  sim-1: {queue: default, base_url: "http://127.0.0.1:1/v1"}
-  sim-2: {queue: other, base_url: "http://127.0.0.1:1/v1"}
+  sim-1: {queue: default, targets: [{provider: nobody}]}
+  sim-2: {queue: other, targets: [{provider: nobody}]}
 """
 
 

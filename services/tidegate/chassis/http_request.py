@@ -7,7 +7,7 @@ from typing import Final
 from tidegate.contracts.errors import InvalidRequest, Reason
 
 _LOOKS_LIKE_A_KEY = re.compile(r"(^|[_-])(api_?key|key|token|auth|authorization|secret)$", re.I)
-_KEY_VALUE = re.compile(r"(bearer\s+)?(tg_|tidegate-dev)", re.I)
+_KEY_VALUE = re.compile(r"(bearer\s+)?(tg_|tidegate-dev|eyJ[\w-]+\.)", re.I)
 _NO_KEYS: Final = "a key does not belong in a URL: send it as 'Authorization: Bearer <key>'"
 _LONGEST_NAME: Final = 64
 

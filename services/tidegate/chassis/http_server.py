@@ -1,12 +1,17 @@
 """An aiohttp application as a component."""
 
+import secrets
+
 import structlog
 from aiohttp import web
 from typing_extensions import override
 
 from tidegate.chassis.component import Deadline
+from tidegate.chassis.http_errors import error_response
+from tidegate.chassis.incidents import incident
 from tidegate.chassis.settings import ListenAddress
 from tidegate.chassis.tasks import ServiceFault
+from tidegate.contracts.errors import InvalidRequest, TidegateError
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -41,6 +46,11 @@ class HttpServer:
             raise RuntimeError(f"{self.name} is not listening")
         return self._address
 
+    @property
+    def app(self) -> web.Application:
+        """What is served."""
+        return self._runner.app
+
     async def start(self) -> None:
         """Bind and serve. Raises ServiceFault if the address cannot be bound."""
         await self._runner.setup()
@@ -67,10 +77,57 @@ class _Runner(web.AppRunner):
     patience = 0.0
 
     @override
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            access_log=None,
+        )
+
+    @override
     async def shutdown(self) -> None:
         await super().shutdown()
         if self.server is not None:
             await self.server.shutdown(self.patience)
+
+
+class _Server(web.Server):
+    @override
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    """Answers what is no HTTP as we answer all errors.
+
+    The library would quote, to the caller and into the log, what it could not read: a header that
+    holds a key, a prompt where a length should stand.
+    """
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer was cut after an error")
+        error: TidegateError = InvalidRequest(
+            "the request is not HTTP that can be read: a line or header is malformed or too long, "
+            "or there are too many headers"
+        )
+        if status >= 500:
+            error = incident("connection", exc or RuntimeError(message))
+        else:
+            _log.debug("unreadable request", error=type(exc).__name__)
+        response = error_response(error)
+        response.headers["x-request-id"] = secrets.token_hex(12)
+        response.force_close()
+        return response
 
 
 def cannot_listen(name: str, listen: ListenAddress, error: OSError) -> ServiceFault:

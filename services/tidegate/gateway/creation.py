@@ -22,11 +22,10 @@ from tidegate.chassis.jetstream import (
 )
 from tidegate.chassis.keyring import Caller
 from tidegate.chassis.tracing import inject
-from tidegate.contracts.chat import ChatRequest, canonical_chat
+from tidegate.contracts.chat import Chat, canonical_chat
 from tidegate.contracts.errors import (
     FailedPrecondition,
     InvalidRequest,
-    NotFound,
     Reason,
     RequestIdConflict,
     RequestTooLarge,
@@ -34,10 +33,12 @@ from tidegate.contracts.errors import (
     TidegateError,
     Unavailable,
 )
+from tidegate.contracts.extra import require_offered
 from tidegate.contracts.fold import Fold
 from tidegate.contracts.jobs import (
     JobClass,
     JobView,
+    OnDisconnect,
     QueuedJob,
     encode_job,
     hash_request,
@@ -50,6 +51,7 @@ from tidegate.eventlog.head import read_head
 from tidegate.eventlog.lookup import FoundJob, find_job, view_job
 from tidegate.gateway.limits import Admission, queue_full
 from tidegate.gateway.metrics import GatewayMetrics
+from tidegate.gateway.offers import route_of
 from tidegate.providers.routes import Routes
 
 LONGEST_REQUEST_ID: Final = 128  # bytes
@@ -59,19 +61,19 @@ SHORTEST_TTL_SECONDS: Final = 1.0
 _ENVELOPE_BYTES: Final = 16 * 1024
 _REPEATED: Final = frozenset({WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_UNKNOWN})
 _PAUSE_SECONDS: Final = (0.02, 0.5)
-_MODELS_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """What a caller asks for. `chat_field` is where the chat stands in the caller's request."""
 
-    chat: ChatRequest
+    chat: Chat
     request_id: str = ""
     job_class: JobClass = JobClass.INTERACTIVE
     ttl_seconds: float | None = None
     ttl_field: str = "ttl"
     chat_field: str = ""
+    on_disconnect: OnDisconnect = "detach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Creator:
     def __init__(
         self,
         jetstream: JetStream,
-        routes: Routes,
+        routes: Callable[[], Routes],
         admission: Admission,
         *,
         limits: CreateLimits,
@@ -127,11 +129,33 @@ class Creator:
             ResourceExhausted: there is no room now.
             Unavailable: not accepted; or with CREATE_UNKNOWN and the job's id, not known.
         """
-        job = self._prepare(caller, new)
+        return await self._take_in(self._prepare(caller, new), repeatable=bool(new.request_id))
+
+    async def replay(self, caller: Caller, old: QueuedJob, request_id: str) -> JobView:
+        """A job that asks once more what `old` asked, or the one that this request id already made.
+
+        Raises:
+            NotFound: its model has no route any more.
+            FailedPrecondition, ResourceExhausted, Unavailable: as `create`.
+        """
+        route = route_of(self._routes(), old.model, "chat", field="model")
+        again = msgspec.structs.replace(
+            old,
+            id=job_id_for(caller.tenant, request_id),
+            key_id=caller.key_id,
+            queue=route.queue,
+            traceparent=_traceparent(),
+            # Nobody waits for it where the job was first asked for.
+            on_disconnect="detach",
+            replay_of=old.id,
+        )
+        return await self._take_in(again, repeatable=True)
+
+    async def _take_in(self, job: QueuedJob, *, repeatable: bool) -> JobView:
         try:
-            known = await self._known(job) if new.request_id else None
+            known = await self._known(job) if repeatable else None
             if known is None:
-                return await self._admit_and_store(job, repeatable=bool(new.request_id))
+                return await self._admit_and_store(job, repeatable=repeatable)
             return self._repeated(known)
         except TidegateError as error:
             self._metrics.creates.labels(error.reason.value).inc()
@@ -142,13 +166,9 @@ class Creator:
     def _prepare(self, caller: Caller, new: NewJob) -> QueuedJob:
         _check_request_id(new.request_id)
         ttl = self._ttl(new)
-        route = self._routes.get(new.chat.model)
-        if route is None:
-            raise NotFound(
-                f"there is no model {new.chat.model!r}; there are {self._offered()}",
-                reason=Reason.MODEL_NOT_FOUND,
-                field=f"{new.chat_field}.model".lstrip("."),
-            )
+        field = f"{new.chat_field}.model".lstrip(".")
+        route = route_of(self._routes(), new.chat.model, "chat", field=field)
+        require_offered(new.chat.extra, route.extra_body, path=new.chat_field)
         canonical = canonical_chat(new.chat)
         bound = request_bound(self._max_payload())
         if len(canonical) > bound:
@@ -164,12 +184,8 @@ class Creator:
             request_hash=hash_request(new.job_class, canonical),
             request=msgspec.Raw(canonical),
             traceparent=_traceparent(),
+            on_disconnect=new.on_disconnect,
         )
-
-    def _offered(self) -> str:
-        names = list(self._routes)
-        more = len(names) - _MODELS_NAMED
-        return ", ".join(names[:_MODELS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
     def _ttl(self, new: NewJob) -> float:
         if new.ttl_seconds is None:

@@ -62,7 +62,7 @@ class JobService:
         return pb.CreateJobResponse(job=job_message(job))
 
     async def _get(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
-        job = await self._jobs.get(self._caller(context), request.job_id)
+        job = await self._jobs.get(self._reader(context), request.job_id)
         return pb.GetJobResponse(job=job_message(job))
 
     async def _list(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
@@ -72,7 +72,7 @@ class JobService:
         )
 
     async def _cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
-        job = await self._jobs.cancel(self._caller(context), request.job_id)
+        job = await self._jobs.cancel(self._reader(context), request.job_id)
         return pb.CancelJobResponse(job=job_message(job))
 
     async def _delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
@@ -81,7 +81,7 @@ class JobService:
 
     async def _stream(self, request: pb.StreamJobEventsRequest, context: Context) -> None:
         job_id = request.job_id
-        batches = self._jobs.follow(self._caller(context), job_id, request.after_sequence)
+        batches = self._jobs.follow(self._reader(context), job_id, request.after_sequence)
         with self._metrics.streams.track_inprogress():
             async with contextlib.aclosing(batches):
                 async for batch in batches:
@@ -102,9 +102,16 @@ class JobService:
             ) from None
 
     def _caller(self, context: Context) -> Caller:
-        return self._keyring.authenticate(
-            only_value("authorization", _values(context, "authorization"))
-        )
+        """Who calls with a key."""
+        return self._keyring.authenticate(_authorization(context))
+
+    def _reader(self, context: Context) -> Caller:
+        """Who calls with a key, or with a token where that is enough."""
+        return self._keyring.authenticate_reader(_authorization(context))
+
+
+def _authorization(context: Context) -> str | None:
+    return only_value("authorization", _values(context, "authorization"))
 
 
 def _values(context: Context, name: str) -> list[str]:

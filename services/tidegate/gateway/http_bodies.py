@@ -7,7 +7,6 @@ from tidegate.contracts.job_json import JobJson, encode_job_json, encode_page_js
 from tidegate.contracts.jobs import JobClass, JobView
 from tidegate.gateway.creation import NewJob
 from tidegate.gateway.listing import Page
-from tidegate.gateway.proto import unsupported_cancel
 
 
 def new_job(body: bytes, idempotency_key: str | None) -> NewJob:
@@ -17,8 +16,6 @@ def new_job(body: bytes, idempotency_key: str | None) -> NewJob:
         InvalidRequest: names the field.
     """
     asked = parse_create(body)
-    if asked.on_disconnect == "cancel":
-        raise unsupported_cancel()
     return NewJob(
         chat=parse_chat(asked.request, path=JSON_NAMES.request),
         request_id=_one_id(asked.request_id, idempotency_key),
@@ -26,6 +23,7 @@ def new_job(body: bytes, idempotency_key: str | None) -> NewJob:
         ttl_seconds=asked.ttl_s,
         ttl_field=JSON_NAMES.ttl,
         chat_field=JSON_NAMES.request,
+        on_disconnect=asked.on_disconnect or "detach",
     )
 
 

@@ -6,10 +6,8 @@ taxonomy only; another tenant's job does not exist here.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
-
-import msgspec
 
 from tidegate.chassis.jetstream import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
@@ -21,11 +19,10 @@ from tidegate.chassis.jetstream import (
 from tidegate.chassis.keyring import Caller
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.contracts import endings
+from tidegate.contracts.control import cancels, encode_cancel
 from tidegate.contracts.errors import (
     FailedPrecondition,
     InvalidRequest,
-    Reason,
-    TidegateError,
     Unavailable,
 )
 from tidegate.contracts.jobs import JobView
@@ -38,8 +35,10 @@ from tidegate.eventlog.reader import LogReader
 from tidegate.eventlog.tail import Entry
 from tidegate.eventlog.writer import LogLimits
 from tidegate.gateway.creation import Creator, NewJob, unavailable
+from tidegate.gateway.dead_letters import remove_letters
 from tidegate.gateway.followers import Followers
 from tidegate.gateway.listing import Lister, Page
+from tidegate.gateway.store_errors import store_errors
 
 # A log that moves on each time it is read is being written: its owner will see the control record.
 _LOOKS: Final = 3
@@ -82,7 +81,7 @@ class Jobs:
         Raises:
             NotFound, Unavailable: as their docstrings say.
         """
-        with _store_errors():
+        with store_errors():
             return await view_job(self._jetstream, await self._require(caller, job_id))
 
     async def page(self, caller: Caller, page_size: int, page_token: str) -> Page:
@@ -91,7 +90,7 @@ class Jobs:
         Raises:
             InvalidRequest, Unavailable: as their docstrings say.
         """
-        with _store_errors():
+        with store_errors():
             return await self._lister.page(caller.tenant, page_size, page_token)
 
     async def cancel(self, caller: Caller, job_id: str) -> JobView:
@@ -101,13 +100,23 @@ class Jobs:
             NotFound: there is no such job.
             Unavailable: whether it was recorded is not known; repeat.
         """
-        with _store_errors():
+        with store_errors():
             found = await self._require(caller, job_id)
             if not found.head.sealed:
                 await self._record_cancel(found)
                 await self._end_if_unowned(found)
                 found = await self._require(caller, job_id)
             return await view_job(self._jetstream, found)
+
+    async def cancel_unread(self, found: FoundJob) -> None:
+        """Records the cancel of a job that its readers have left for good.
+
+        Raises:
+            Unavailable: whether it was recorded is not known; repeat.
+        """
+        with store_errors():
+            await self._record_cancel(found)
+            await self._end_if_unowned(found)
 
     async def delete(self, caller: Caller, job_id: str) -> None:
         """Removes a finished job; its id stays taken for as long as a result would be kept.
@@ -117,7 +126,7 @@ class Jobs:
             FailedPrecondition: it has not ended.
             Unavailable: it may or may not be gone; repeat.
         """
-        with _store_errors():
+        with store_errors():
             for _ in range(_LOOKS):
                 found = await self._require(caller, job_id)
                 if not found.head.sealed:
@@ -127,9 +136,11 @@ class Jobs:
             raise unavailable()
 
     async def follow(
-        self, caller: Caller, job_id: str, after_sequence: int
+        self, caller: Caller, job_id: str, after_sequence: int, *, resumable: bool = True
     ) -> AsyncGenerator[list[Entry], None]:
         """The job's events after a sequence, in batches, until its terminal one.
+
+        Whose client cannot resume is left more time when this process drains.
 
         Raises:
             InvalidRequest: the sequence is negative.
@@ -139,38 +150,44 @@ class Jobs:
         """
         if after_sequence < 0:
             raise InvalidRequest("after_sequence must not be negative", field="after_sequence")
+        caller.check_job(job_id)
         followers = self._followers
-        with followers.one_more(caller.tenant) as wake, _store_errors():
+        with followers.one_more(caller.tenant, resumable=resumable) as place, store_errors():
             events = self._reader.events(
                 caller.tenant,
                 job_id,
                 after_sequence,
-                wake=wake,
-                before_wait=followers.check_draining,
+                wake=place.wake,
+                before_wait=place.check,
             )
             async with contextlib.aclosing(events):
                 async for batch in events:
                     yield batch
 
-    def drain(self) -> None:
+    def check_room(self, caller: Caller) -> None:
+        """Raises where a job that cannot be resumed could be made, but not followed."""
+        self._followers.check_room(caller.tenant, resumable=False)
+
+    async def drain(self, seconds: float) -> None:
         """As `Followers.drain`."""
-        self._followers.drain()
+        await self._followers.drain(seconds)
 
     async def _require(self, caller: Caller, job_id: str) -> FoundJob:
+        caller.check_job(job_id)
         return await require_job(self._jetstream, caller.tenant, job_id)
 
     async def _record_cancel(self, found: FoundJob) -> None:
         """Fenced, so that a repeated cancel does not make the first one look younger."""
         tenant, job_id = found.tenant, found.summary.id
         subject = control_subject(tenant, job_id)
-        record = msgspec.json.encode({"v": 1, "reason": Reason.CANCELLED_BY_CALLER})
+        record = encode_cancel(found.summary.created_ms)
         try:
             await self._jetstream.publish(subject, record, {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"})
         except RefusedError as error:
             if error.code != WRONG_LAST_SEQUENCE:
                 raise
             kept = await self._jetstream.last(CONTROL_STREAM, subject)
-            if kept is None or kept.time_ms < found.summary.created_ms:
+            if kept is None or not cancels(kept.payload, found.summary.created_ms):
                 # It was meant for an earlier job of the same request id.
                 await self._jetstream.publish(subject, record, {})
         with contextlib.suppress(Unavailable):  # The record is what counts.
@@ -195,6 +212,8 @@ class Jobs:
         if found.queued is not None:
             # Its worker has not acknowledged it yet; a tombstone with a message would come back.
             await orphan.take_from_queue(self._jetstream, found.queue_sequence)
+        # Before the log, so that a delete that stops in between is repeated.
+        await self._remove_letters(found)
         await orphan.bury(
             self._jetstream,
             found,
@@ -202,13 +221,10 @@ class Jobs:
             metrics=self._log_metrics,
             clock=self._clock,
         )
+        if found.queued is not None:
+            # Its worker may have been about to write the letter.
+            with contextlib.suppress(JetStreamError):
+                await self._remove_letters(found)
 
-
-@contextlib.contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except TidegateError:
-        raise
-    except (JetStreamError, UnsettledError) as error:
-        raise unavailable() from error
+    async def _remove_letters(self, found: FoundJob) -> None:
+        await remove_letters(self._jetstream, found.tenant, found.summary.id)

@@ -36,7 +36,7 @@ LARGEST_PAGE: Final = 200
 DEFAULT_PAGE: Final = 50
 
 # Messages hold whole prompts and whole logs: what one read may bring into memory.
-_READ_BYTES: Final = 8 * 1024 * 1024
+READ_BYTES: Final = 8 * 1024 * 1024
 # Messages of running logs lie between the sealed ones; a page that met only those ends early.
 _READS_PER_PAGE: Final = 8
 _READ_AHEAD: Final = 500
@@ -49,6 +49,10 @@ class Phase(StrEnum):
 
     QUEUE = "q"
     LOGS = "l"
+    DEAD_LETTERS = "d"
+
+
+JOB_PHASES: Final = (Phase.QUEUE, Phase.LOGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,21 @@ def encode_token(position: Position) -> str:
     return urlsafe_b64encode(f"1{position.phase}{position.sequence}".encode()).decode().rstrip("=")
 
 
-def decode_token(token: str) -> Position:
-    """The position of a token; of an empty one, the beginning.
+def decode_token(token: str, phases: tuple[Phase, ...] = JOB_PHASES) -> Position:
+    """The position of a token; of an empty one, the beginning of the first phase.
 
     Raises:
-        InvalidRequest: it is not one of ours.
+        InvalidRequest: it is not one of ours, or of another list.
     """
     if not token:
-        return Position()
+        return Position(phases[0])
     try:
         text = urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
         position = Position(Phase(text[1:2]), int(text[2:]))
     except (ValueError, binascii.Error) as error:
         raise _bad_token() from error
-    if position.sequence < 1 or encode_token(position) != token:
+    known = position.phase in phases and position.sequence >= 1
+    if not known or encode_token(position) != token:
         raise _bad_token()
     return position
 
@@ -147,7 +152,7 @@ class Lister:
     async def _queued(self, tenant: str, start: int, size: int) -> tuple[list[JobView], int | None]:
         """Jobs that wait or run, and where the next page of them begins; None: nowhere."""
         batch = await self._jetstream.direct_batch(
-            JOBS_STREAM, jobs_of_tenant(tenant), start, size, max_bytes=_READ_BYTES
+            JOBS_STREAM, jobs_of_tenant(tenant), start, size, max_bytes=READ_BYTES
         )
         subjects = [log_subject(*tenant_and_job(stored.subject)) for stored in batch.messages]
         heads = await asyncio.gather(
@@ -167,7 +172,7 @@ class Lister:
         ahead = min(_READ_AHEAD, 4 * size)
         for _ in range(_READS_PER_PAGE):
             batch = await self._jetstream.direct_batch(
-                EVENTS_STREAM, logs_of_tenant(tenant), start, ahead, max_bytes=_READ_BYTES
+                EVENTS_STREAM, logs_of_tenant(tenant), start, ahead, max_bytes=READ_BYTES
             )
             for stored in batch.messages:
                 start = stored.sequence + 1

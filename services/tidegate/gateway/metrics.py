@@ -33,6 +33,10 @@ class GatewayMetrics:
             "Event streams that were cut because their client did not read.",
             registry=registry,
         )
+        self._of_reaping(registry)
+        self._of_readers_that_went(registry)
+
+    def _of_reaping(self, registry: CollectorRegistry) -> None:
         self.reaped = Counter(
             "tidegate_gateway_reaped_total",
             "Jobs that the reaper ended or cleared away: expired, cancelled, or left in the queue "
@@ -53,5 +57,30 @@ class GatewayMetrics:
         self.tracked = Gauge(
             "tidegate_gateway_reaper_tracked_jobs",
             "Jobs whose deadline the reaper waits for; some of them have ended.",
+            registry=registry,
+        )
+
+    def _of_readers_that_went(self, registry: CollectorRegistry) -> None:
+        self.lingering = Gauge(
+            "tidegate_gateway_lingering_jobs",
+            "Jobs whose last reader somewhere has gone, and that may be cancelled for it.",
+            registry=registry,
+        )
+        self.lingers = Counter(
+            "tidegate_gateway_lingers_total",
+            "Jobs whose last reader somewhere had gone, by what became of that: cancelled, read "
+            "(another reader came or was there), ended, detached (to go on, by its policy), "
+            "unreadable, or too_many (not looked at, and so to go on).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.recent_joins = Counter(
+            "tidegate_gateway_blind_repeats_joined_total",
+            "Chat completions that a client repeated without a key and that found their job.",
+            registry=registry,
+        )
+        self.recent_failures = Counter(
+            "tidegate_gateway_blind_repeats_failures_total",
+            "Times that the memory for such repeats could not be written or read.",
             registry=registry,
         )

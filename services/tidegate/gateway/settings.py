@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from tidegate.chassis.http_cors import CorsSettings
 from tidegate.chassis.keyring import KeySettings
 from tidegate.chassis.settings import (
     DrainSettings,
@@ -15,6 +16,8 @@ from tidegate.chassis.settings import (
     NatsSettings,
     TracingSettings,
 )
+from tidegate.chassis.tokens import LONGEST_SECONDS
+from tidegate.eventlog.presence import LONGEST_MEMORY
 
 
 class GatewaySettings(
@@ -25,6 +28,7 @@ class GatewaySettings(
     DrainSettings,
     GrpcServerSettings,
     KeySettings,
+    CorsSettings,
 ):
     """Where the gateway listens, what it lets in, and when it ends what has no owner."""
 
@@ -68,6 +72,15 @@ class GatewaySettings(
         86_400,
         ge=60,
         description="Seconds that a finished job, its answer and its request id are kept.",
+    )
+    token_seconds: int = Field(
+        300,
+        ge=1,
+        le=LONGEST_SECONDS,
+        description=(
+            "Seconds that a token of POST /v1/tokens is good. What is streamed by then goes on; a "
+            "page that connects again needs another."
+        ),
     )
     default_ttl_seconds: float = Field(
         600.0, ge=1, description="Seconds that a job may wait and run if its request says nothing."
@@ -128,6 +141,39 @@ class GatewaySettings(
             "is called unknown. A cluster that loses its leader answers again after 4 to 9."
         ),
     )
+    max_embeddings: int = Field(
+        128,
+        ge=1,
+        description=(
+            "Requests for embeddings that one gateway calls for at once; more are refused with "
+            "TOO_MANY_CALLS. They wait in no queue, and each holds its whole answer in memory."
+        ),
+    )
+    max_embeddings_per_tenant: int = Field(
+        32, ge=1, description="The same for one tenant, so that no one takes every place."
+    )
+    embeddings_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds that a request for embeddings may take, with all calls for it.",
+    )
+    heartbeat_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=15.0,
+        description=(
+            "Seconds without an event after which an OpenAI stream sends a comment, so that "
+            "whoever stands in between does not take it for dead."
+        ),
+    )
+    stream_headers_seconds: float = Field(
+        5.0,
+        gt=0,
+        description=(
+            "Seconds that the headers of an OpenAI stream wait for the first token at most, so "
+            "that an error before it is an HTTP error."
+        ),
+    )
     slow_reader_seconds: float = Field(
         20.0,
         gt=0,
@@ -159,6 +205,15 @@ class GatewaySettings(
         description=(
             "Seconds that a running job's worker has to end it once it was cancelled, before the "
             "gateway ends it."
+        ),
+    )
+    linger_seconds: float = Field(
+        10.0,
+        ge=0,
+        le=LONGEST_MEMORY,
+        description=(
+            "Seconds without a reader, on any surface, after which a job with the policy to be "
+            "cancelled then is. Long enough for a client that lost its connection to come back."
         ),
     )
     stream_replicas: int = Field(

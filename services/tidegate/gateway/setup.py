@@ -15,7 +15,7 @@ from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.eventlog.streams import StreamOptions, apply_consumers, apply_streams
 from tidegate.gateway.settings import GatewaySettings
-from tidegate.providers.routes import load_routes
+from tidegate.providers.routes_parse import load_routes
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -50,6 +50,12 @@ class StreamsStep:
             if await self._apply():
                 return
             await asyncio.sleep(_RETRY_SECONDS)
+
+    def use_queues(self, queues: Iterable[str], guard: TaskGuard) -> None:
+        """Has the consumers of new queues made in the background; those of old ones stay."""
+        before, self._queues = set(self._queues), tuple(queues)
+        if not before.issuperset(self._queues):
+            guard.spawn(self.name, self.start())
 
     async def stop(self, deadline: Deadline) -> None:
         """Streams outlive the process."""

@@ -1,5 +1,7 @@
 """One tenant's streams leave room for the others', and the process's for all else."""
 
+import asyncio
+
 import pytest
 
 from tidegate.contracts.errors import Reason, ResourceExhausted, Unavailable
@@ -34,12 +36,36 @@ def test_all_streams_together_are_bounded() -> None:
         pass
 
 
-def test_a_drain_wakes_whoever_waits_and_says_why() -> None:
+async def test_a_drain_wakes_whoever_waits_and_says_why() -> None:
     followers = Followers(max_per_tenant=10, max_in_all=10)
-    with followers.one_more("acme") as wake:
-        followers.check_draining()
-        followers.drain()
-        assert wake.is_set()
+    with followers.one_more("acme") as place:
+        place.check()
+        await followers.drain(60)
+        assert place.wake.is_set()
         with pytest.raises(Unavailable) as refused:
-            followers.check_draining()
+            place.check()
     assert refused.value.reason is Reason.DRAINING
+    with followers.one_more("acme") as late, pytest.raises(Unavailable):
+        late.check()
+
+
+async def test_a_stream_that_cannot_be_resumed_is_let_come_to_its_end() -> None:
+    """Its client would have to begin anew, and would be told so in the middle of an answer."""
+    followers = Followers(max_per_tenant=10, max_in_all=10)
+    with followers.one_more("acme", resumable=False) as place:
+        draining = asyncio.create_task(followers.drain(60))
+        await asyncio.sleep(0)
+        place.check()
+        with pytest.raises(Unavailable), followers.one_more("acme", resumable=False):
+            pass
+        assert not draining.done()
+    await draining
+
+
+async def test_but_not_for_ever() -> None:
+    followers = Followers(max_per_tenant=10, max_in_all=10)
+    with followers.one_more("acme", resumable=False) as place:
+        await followers.drain(0.01)
+        assert place.wake.is_set()
+        with pytest.raises(Unavailable):
+            place.check()

@@ -22,6 +22,7 @@ from tidegate.eventlog.head import LogHead
 from tidegate.eventlog.lookup import FoundJob
 from tidegate.gateway.listing import (
     DEFAULT_PAGE,
+    JOB_PHASES,
     Phase,
     Position,
     decode_token,
@@ -33,10 +34,19 @@ from tidegate.gateway.listing import (
 SUMMARY = JobSummary("job_" + "a" * 26, "sim-1", "default", "batch", 1_000, 2_000, "hash")
 
 
-@given(phase=st.sampled_from(Phase), sequence=st.integers(1, 2**63))
+@given(phase=st.sampled_from(JOB_PHASES), sequence=st.integers(1, 2**63))
 def test_a_token_leads_back_to_where_the_page_ended(phase: Phase, sequence: int) -> None:
     position = Position(phase, sequence)
     assert decode_token(encode_token(position)) == position
+
+
+def test_a_token_of_another_list_is_refused() -> None:
+    letters = encode_token(Position(Phase.DEAD_LETTERS, 7))
+    assert decode_token(letters, (Phase.DEAD_LETTERS,)) == Position(Phase.DEAD_LETTERS, 7)
+    assert decode_token("", (Phase.DEAD_LETTERS,)) == Position(Phase.DEAD_LETTERS, 1)
+    for token, phases in [(letters, JOB_PHASES), (encode_token(Position()), (Phase.DEAD_LETTERS,))]:
+        with pytest.raises(InvalidRequest):
+            decode_token(token, phases)
 
 
 def test_no_token_is_the_beginning() -> None:

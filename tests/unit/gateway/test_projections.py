@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tidegate.contracts.create import JSON_NAMES, FieldNames
-from tidegate.contracts.errors import InvalidRequest, Reason
+from tidegate.contracts.errors import InvalidRequest
 from tidegate.contracts.events import (
     AttemptStarted,
     Cancelled,
@@ -32,6 +32,7 @@ from tidegate.gateway.proto import new_job as proto_job
 from tidegate.v1 import jobs_pb2 as pb
 
 USAGE = Usage(7, 2, 11, 3, estimated=True)
+LOST = Usage(14, 0, 5)
 FULL = JobView(
     id="job_" + "a" * 26,
     state=JobState.FAILED,
@@ -44,9 +45,12 @@ FULL = JobView(
     answer=Answer("text", "why", "no", [ToolCall("c1", "f", '{"a":1}')], "stop"),
     usage=USAGE,
     cost_nano_usd=0,
+    lost=LOST,
+    lost_cost_nano_usd=12,
     timings=Timings(5, None, 900),
-    error=JobError("PROVIDER_TIMEOUT", "too slow", retriable=True),
+    error=JobError("PROVIDER_TIMEOUT", "too slow", retriable=True, retry_after_ms=1_500),
     finished_ms=1_700_000_001_000,
+    replay_of="job_" + "c" * 26,
 )
 BARE = JobView(
     id="job_" + "b" * 26,
@@ -60,6 +64,8 @@ BARE = JobView(
     answer=None,
     usage=None,
     cost_nano_usd=None,
+    lost=None,
+    lost_cost_nano_usd=None,
     timings=None,
     error=None,
     finished_ms=None,
@@ -80,6 +86,9 @@ def test_a_job_as_a_message_holds_all_that_is_known() -> None:
     assert job.answer.tool_calls[0].arguments == '{"a":1}'
     assert (job.usage.output_tokens, job.usage.estimated) == (11, True)
     assert job.error.retriable
+    assert job.error.retry_after.ToMilliseconds() == 1_500
+    assert (job.lost.input_tokens, job.lost_cost_nano_usd) == (14, 12)
+    assert job.replay_of == FULL.replay_of
     assert job.timings.queued.ToMilliseconds() == 5
     assert job.timings.total.ToMilliseconds() == 900
     assert not job.timings.HasField("time_to_first_token")
@@ -88,7 +97,8 @@ def test_a_job_as_a_message_holds_all_that_is_known() -> None:
 
 def test_a_job_as_a_message_leaves_out_what_is_not_known() -> None:
     job = job_message(BARE)
-    for name in ("answer", "usage", "cost_nano_usd", "timings", "error", "finished_at"):
+    unknown = ("answer", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "timings")
+    for name in (*unknown, "error", "finished_at"):
         assert not job.HasField(name), name
 
 
@@ -112,9 +122,12 @@ def test_a_job_as_json() -> None:
         "answer",
         "usage",
         "cost",
+        "lost",
+        "lost_cost",
         "timings",
         "error",
         "finished_at",
+        "replay_of",
     ]
 
 
@@ -201,13 +214,22 @@ def test_an_empty_request_id_is_refused(in_body: str, header: str | None) -> Non
         new_job(body, header)
 
 
-def test_a_policy_that_is_not_offered_is_refused_by_name() -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        new_job(b'{"on_disconnect":"cancel","request":' + CHAT + b"}", None)
-    assert refused.value.reason is Reason.UNSUPPORTED_FIELD
-    assert refused.value.field == "on_disconnect"
-    new = new_job(b'{"on_disconnect":"detach","request":' + CHAT + b"}", None)
-    assert new.chat.model == "m"
+@pytest.mark.parametrize(
+    ("in_body", "number", "policy"),
+    [
+        ("", pb.ON_DISCONNECT_UNSPECIFIED, "detach"),
+        ('"on_disconnect":null,', pb.ON_DISCONNECT_UNSPECIFIED, "detach"),
+        ('"on_disconnect":"detach",', pb.ON_DISCONNECT_DETACH, "detach"),
+        ('"on_disconnect":"cancel",', pb.ON_DISCONNECT_CANCEL, "cancel"),
+    ],
+)
+def test_a_job_goes_on_without_readers_unless_its_caller_says_otherwise(
+    in_body: str, number: pb.OnDisconnect, policy: str
+) -> None:
+    body = f'{{{in_body}"request":{CHAT.decode()}}}'
+    assert new_job(body.encode(), None).on_disconnect == policy
+    request = pb.CreateJobRequest(chat_json=CHAT, on_disconnect=number)
+    assert proto_job(request).on_disconnect == policy
 
 
 @pytest.mark.parametrize("names", [None, JSON_NAMES])

@@ -1,0 +1,266 @@
+"""`POST /v1/chat/completions`: a job like any other, answered while the caller waits."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from tidegate.chassis.incidents import incident
+from tidegate.chassis.keyring import Caller
+from tidegate.chassis.tasks import TaskGuard
+from tidegate.chassis.transport import limit_unsent
+from tidegate.contracts.errors import InternalError, NotFound, TidegateError
+from tidegate.contracts.events import JobState
+from tidegate.contracts.jobs import JobView
+from tidegate.gateway.creation import NewJob
+from tidegate.gateway.entrance import Entrance, header
+from tidegate.gateway.jobs import Jobs
+from tidegate.gateway.metrics import GatewayMetrics
+from tidegate.gateway.openai import request as asked_for
+from tidegate.gateway.openai.chunks import HEARTBEAT, Chunks, error_frame
+from tidegate.gateway.openai.completion import WholeCompletion
+from tidegate.gateway.openai.errors import Problem, refused
+from tidegate.gateway.openai.reading import Batches
+from tidegate.gateway.openai.recent import Recent, digest_of
+from tidegate.gateway.openai.request import Completion, parse_completion
+
+_HEADERS: Final = (
+    asked_for.CLASS_HEADER,
+    asked_for.ON_DISCONNECT_HEADER,
+    asked_for.IDEMPOTENCY_HEADER,
+    asked_for.RETRY_COUNT_HEADER,
+)
+_STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    # Else nginx collects events before it passes them on.
+    "X-Accel-Buffering": "no",
+}
+_MOMENT: Final = 0.1  # seconds
+_NOT_AGAIN: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds: to the headers of a stream at most, between beats, to the cut of a slow reader."""
+
+    headers: float
+    heartbeat: float
+    slow_reader: float
+
+
+class ChatApi:
+    """Chat completions, streamed and whole."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        entrance: Entrance,
+        recent: Recent,
+        guard: TaskGuard,
+        *,
+        limits: StreamLimits,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._jobs = jobs
+        self._entrance = entrance
+        self._recent = recent
+        self._guard = guard
+        self._limits = limits
+        self._metrics = metrics
+
+    def routes(self) -> list[web.RouteDef]:
+        """What it answers."""
+        return [web.post("/v1/chat/completions", self.complete)]
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """The completion, whole or as a stream of chunks.
+
+        Raises:
+            TidegateError: as `Jobs.create` and `Jobs.follow`, before anything was sent.
+        """
+        caller, _ = self._entrance.admit(request)
+        self._jobs.check_room(caller)
+        headers = {name: header(request, name) for name in _HEADERS}
+        body = await self._entrance.read_json_body(request)
+        asked = parse_completion(body, headers)
+        job = await self._job(caller, asked)
+        with self._metrics.streams.track_inprogress():
+            async with Batches(self._jobs.follow(caller, job.id, 0, resumable=False)) as batches:
+                if asked.stream:
+                    return await self._stream(request, asked, job, batches)
+                return await self._whole(asked, job, batches)
+
+    async def _job(self, caller: Caller, asked: Completion) -> JobView:
+        digest = ""
+        if not asked.idempotency_key and asked.retry_count is not None:
+            digest = digest_of(caller, asked)
+        if digest and asked.retry_count and (job := await self._made_before(caller, digest)):
+            return job
+        making = asyncio.create_task(self._make(caller, asked, digest), name="make-job")
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._guard.spawn("abandoned-job", self._abandon(caller, making))
+            raise
+
+    async def _make(self, caller: Caller, asked: Completion, digest: str) -> JobView:
+        new = NewJob(
+            chat=asked.chat,
+            request_id=asked.idempotency_key,
+            job_class=asked.job_class,
+            on_disconnect=asked.on_disconnect,
+        )
+        job = await self._jobs.create(caller, new)
+        if digest:
+            self._recent.remember(caller, digest, job.id)
+        return job
+
+    async def _abandon(self, caller: Caller, making: asyncio.Task[JobView]) -> None:
+        """Reads for a moment the job of a client that went while it was made.
+
+        A job that never had a reader has none that could leave, and would run for nobody.
+        """
+        await asyncio.wait((making,))
+        if making.cancelled():
+            return
+        error = making.exception()
+        if error is not None:
+            if not isinstance(error, TidegateError):
+                incident("abandoned job", error)
+            return
+        with contextlib.suppress(TidegateError):
+            async with Batches(self._jobs.follow(caller, making.result().id, 0)) as batches:
+                await batches.next(_MOMENT)
+
+    async def _made_before(self, caller: Caller, digest: str) -> JobView | None:
+        """The job that a client means which repeats blindly; not one that failed."""
+        job_id = await self._recent.find(caller, digest)
+        if job_id is None:
+            return None
+        try:
+            job = await self._jobs.get(caller, job_id)
+        except NotFound:
+            return None
+        if job.state in _NOT_AGAIN:
+            return None
+        self._metrics.recent_joins.inc()
+        return job
+
+    async def _whole(self, asked: Completion, job: JobView, batches: Batches) -> web.Response:
+        whole = WholeCompletion(
+            job.id, job.model, job.created_ms, keyed=bool(asked.idempotency_key)
+        )
+        while batch := await batches.next(None):
+            for entry in batch:
+                whole.take(entry)
+        if not whole.ended:
+            raise InternalError("the job's log has no end")
+        if whole.problem is not None:
+            return _error_response(whole.problem, job.id)
+        headers = {"x-tidegate-job": job.id}
+        return web.Response(body=whole.body(), content_type="application/json", headers=headers)
+
+    async def _stream(
+        self, request: web.Request, asked: Completion, job: JobView, batches: Batches
+    ) -> web.StreamResponse:
+        chunks = Chunks(
+            job.id,
+            job.model,
+            job.created_ms,
+            include_usage=asked.include_usage,
+            keyed=bool(asked.idempotency_key),
+            known=job.last_sequence,
+        )
+        out = _Out(request, job.id, self._limits, self._metrics.slow_readers.inc)
+        try:
+            problem = await self._pump(chunks, batches, out)
+            if problem is not None and not out.begun:
+                return _error_response(problem, job.id)
+            if problem is not None:
+                await out.send(error_frame(problem))
+            return await out.finish()
+        except SlowReaderError:
+            return out.response
+
+    async def _pump(self, chunks: Chunks, batches: Batches, out: "_Out") -> Problem | None:
+        """Sends chunks until their end, or returns why there will not be one."""
+        while not chunks.ended:
+            try:
+                batch = await batches.next(out.patience())
+                frames = [chunks.take(entry) for entry in batch or ()]
+            except TidegateError as error:
+                if not out.begun:
+                    raise
+                return refused(error)
+            if chunks.problem is not None and not out.begun:
+                break
+            if batch is None:
+                await out.send(HEARTBEAT)
+            elif not batch:
+                raise InternalError("the job's log has no end")
+            elif data := b"".join(frames):
+                await out.send(data)
+        return chunks.problem
+
+
+class SlowReaderError(Exception):
+    """The client did not read; its connection was broken off."""
+
+
+class _Out:
+    """The response of a stream; its headers go out with the first thing that is sent."""
+
+    def __init__(
+        self, request: web.Request, job_id: str, limits: StreamLimits, on_cut: Callable[[], None]
+    ) -> None:
+        self.begun = False
+        self.response = web.StreamResponse(headers=_STREAM_HEADERS | {"x-tidegate-job": job_id})
+        self._request = request
+        self._limits = limits
+        self._on_cut = on_cut
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+
+    def patience(self) -> float:
+        """Seconds that nothing may be sent now."""
+        if self.begun:
+            return self._limits.heartbeat
+        return max(self._began + self._limits.headers - self._now(), 0.0)
+
+    async def send(self, data: bytes) -> None:
+        """Send, and wait until the client has taken most of it.
+
+        Raises:
+            SlowReaderError: it did not.
+        """
+        try:
+            async with asyncio.timeout(self._limits.slow_reader):
+                if not self.begun:
+                    self.begun = True
+                    if self._request.transport is not None:
+                        limit_unsent(self._request.transport)
+                    await self.response.prepare(self._request)
+                await self.response.write(data)
+        except TimeoutError:
+            self._on_cut()
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise SlowReaderError from None
+
+    async def finish(self) -> web.StreamResponse:
+        """End the response."""
+        await self.response.write_eof()
+        return self.response
+
+
+def _error_response(problem: Problem, job_id: str) -> web.Response:
+    return web.Response(
+        status=problem.status,
+        body=problem.body,
+        content_type="application/json",
+        headers=problem.headers | {"x-tidegate-job": job_id},
+    )
