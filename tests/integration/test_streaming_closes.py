@@ -39,7 +39,7 @@ async def streaming(make_streaming: MakeStreaming) -> StreamingProcess:
         websocket_max_sockets=3,
         websocket_hello_seconds=1,
         websocket_max_frame_bytes=4096,
-        websocket_origins="https://app.example.com",
+        cors_origins="https://app.example.com",
     )
 
 

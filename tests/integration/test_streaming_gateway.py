@@ -8,7 +8,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.log_world import LogWorld, completed
-from tests.support.nats_server import NatsServer, free_port
+from tests.support.nats_server import NatsServer
+from tests.support.ports import free_port
 from tests.support.services import (
     MakeStreaming,
     ServiceProcess,
@@ -24,11 +25,10 @@ from tidegate.contracts.jobs import QueuedJob, decode_job
 from tidegate.contracts.subjects import JOBS_STREAM, job_anywhere
 
 ROUTES = """
+providers:
+  simulator: {base_url: "http://127.0.0.1:9/v1"}
 models:
-  sim-1:
-    queue: default
-    base_url: http://127.0.0.1:9/v1
-    provider: simulator
+  sim-1: {queue: default, targets: [{provider: simulator}]}
 """
 BODY = {"model": "sim-1", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -73,7 +73,10 @@ async def test_a_job_is_created_followed_and_done_over_one_socket(
 ) -> None:
     async with websocket(streaming, headers) as socket:
         await send(
-            socket, **{"type": "create", "ref": "mine", "class": "batch", "request": BODY}, ttl_s=90
+            socket,
+            **{"type": "create", "ref": "mine", "class": "batch", "request": BODY},
+            ttl_s=90,
+            on_disconnect="cancel",
         )
         created = await receive(socket)
         assert (created["type"], created["ref"]) == ("created", "mine")
@@ -81,6 +84,7 @@ async def test_a_job_is_created_followed_and_done_over_one_socket(
         assert (view["state"], view["model"], view["class"]) == ("queued", "sim-1", "batch")
         assert view["deadline"] - view["created_at"] == pytest.approx(90)
         job = await queued(world.jetstream, view["id"])
+        assert job.on_disconnect == "cancel"
         await send(socket, type="subscribe", job_id=job.id)
         await (await world.start_attempt(job)).seal(completed())
         frames = await until_end(socket, job.id)
@@ -120,7 +124,6 @@ async def test_the_gateways_refusals_arrive_in_the_frames_words(
         ({"request": 7}, "INVALID_REQUEST", "request"),
         ({"request": {**BODY, "model": "none"}}, "MODEL_NOT_FOUND", "request.model"),
         ({"request": BODY, "ttl_s": 10**8}, "INVALID_REQUEST", "ttl_s"),
-        ({"request": BODY, "on_disconnect": "cancel"}, "UNSUPPORTED_FIELD", "on_disconnect"),
         ({"request": BODY, "class": "later"}, "INVALID_REQUEST", "class"),
         ({}, "INVALID_REQUEST", "request"),
     ]

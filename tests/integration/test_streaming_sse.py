@@ -203,7 +203,7 @@ async def test_a_client_that_does_not_read_is_cut_and_resumes(
         stuck.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         stuck.connect(("127.0.0.1", streaming.sse_port))
         stuck.sendall(
-            f"GET /v1/jobs/{job.id}/events HTTP/1.1\r\nHost: x\r\n"
+            f"GET /v1/jobs/{job.id}/events HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: {AUTHORIZATION['Authorization']}\r\n\r\n".encode()
         )
         for number in range(100):

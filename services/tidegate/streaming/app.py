@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from tidegate.chassis.component import Component, Deadline
+from tidegate.chassis.http_cors import Origins
 from tidegate.chassis.http_server import HttpServer
 from tidegate.chassis.keyring import Keyring, make_keyring
 from tidegate.chassis.lifecycle import Lifecycle, run_process
@@ -13,6 +14,7 @@ from tidegate.chassis.settings import listen_addresses, load_settings
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.eventlog.following import Following
 from tidegate.eventlog.metrics import EventLogMetrics
+from tidegate.eventlog.presence import Presence
 from tidegate.eventlog.reader import LogReader
 from tidegate.streaming.feed import FeedBook
 from tidegate.streaming.gateway_client import GatewayClient
@@ -62,6 +64,7 @@ def make_streaming(settings: StreamingSettings) -> Streaming:
     lifecycle = base.compose(
         StreamsAwaited(base.jetstream, base.health),
         Following(house.reader, base.nats, guard),
+        Presence(house.reader, base.nats, guard),
         house.gateway,
         Doors(websocket, sse),
         before_nats=[keyring],
@@ -116,7 +119,7 @@ def _make_websocket(settings: StreamingSettings, house: House, guard: TaskGuard)
         settings.websocket_listen,
         house,
         guard,
-        origins=settings.origins,
+        origins=_origins(settings),
         max_sockets=settings.websocket_max_sockets,
         max_frame_bytes=settings.websocket_max_frame_bytes,
         ping_seconds=settings.websocket_ping_seconds,
@@ -141,4 +144,10 @@ def _make_sse(settings: StreamingSettings, house: House) -> HttpServer:
         metrics=house.metrics,
         tracing=house.tracing,
     )
-    return HttpServer("sse", api.app(house.chassis_metrics), settings.sse_listen)
+    return HttpServer(
+        "sse", api.app(house.chassis_metrics, _origins(settings)), settings.sse_listen
+    )
+
+
+def _origins(settings: StreamingSettings) -> Origins:
+    return Origins.of(settings, development=settings.development)

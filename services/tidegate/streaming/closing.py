@@ -17,7 +17,7 @@ class Close(NamedTuple):
 
 
 UNAUTHENTICATED: Final = Close(4401, "the API key is not known any more")
-FORBIDDEN: Final = Close(4403, "this key may not do this any more")
+TOKEN_OVER: Final = Close(4401, "the token has expired: reconnect with a new one and resume")
 NO_HELLO: Final = Close(4408, "nothing was subscribed to or created in time")
 TOO_MANY: Final = Close(4429, "this process has too many sockets: reconnect later")
 RESTART: Final = Close(1012, "restarting: reconnect and resume with after_sequence")

@@ -1,4 +1,4 @@
-"""Creating and cancelling jobs at the gateway, with the caller's own key."""
+"""Creating and cancelling jobs at the gateway, with the caller's own key or token."""
 
 import grpc
 

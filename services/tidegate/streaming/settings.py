@@ -1,10 +1,8 @@
 """Settings of streaming; all but who is let in have defaults with which it starts."""
 
-import re
-from typing import Final
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
+from tidegate.chassis.http_cors import CorsSettings
 from tidegate.chassis.keyring import KeySettings
 from tidegate.chassis.settings import (
     DrainSettings,
@@ -15,13 +13,15 @@ from tidegate.chassis.settings import (
     TracingSettings,
 )
 
-# What a page under development is served from.
-LOOPBACK_ORIGIN: Final = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
-_ORIGIN = re.compile(r"https?://[^/\s]+")
-
 
 class StreamingSettings(
-    LogSettings, NatsSettings, HealthSettings, TracingSettings, DrainSettings, KeySettings
+    LogSettings,
+    NatsSettings,
+    HealthSettings,
+    TracingSettings,
+    DrainSettings,
+    KeySettings,
+    CorsSettings,
 ):
     """Where streaming listens, and what one client may hold of it."""
 
@@ -49,14 +49,6 @@ class StreamingSettings(
         description=(
             "Seconds for a create or cancel over a socket. Above the gateway's "
             "TIDEGATE_SETTLE_SECONDS, so that its own word on an unknown outcome arrives."
-        ),
-    )
-    websocket_origins: str = Field(
-        "",
-        description=(
-            "Comma-separated origins (https://app.example.com) whose pages may open a socket. "
-            "Clients that are no browser send none and are not asked. Empty: no page may, but "
-            "for those on loopback in development."
         ),
     )
     websocket_max_sockets: int = Field(
@@ -113,21 +105,3 @@ class StreamingSettings(
             "do not reconnect all at once. At most half of the time that is left."
         ),
     )
-
-    @field_validator("websocket_origins")
-    @classmethod
-    def _are_origins(cls, value: str) -> str:
-        wrong = [origin for origin in _names(value) if not _ORIGIN.fullmatch(origin)]
-        if wrong:
-            raise ValueError("expected origins, as in https://app.example.com, without a path")
-        return value
-
-    @property
-    def origins(self) -> list[str | re.Pattern[str] | None]:
-        """What a handshake's `Origin` may be; None is a client that sends none."""
-        loopback = [LOOPBACK_ORIGIN] if self.development else []
-        return [None, *_names(self.websocket_origins), *loopback]
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip().rstrip("/") for name in text.split(",") if name.strip()]

@@ -6,6 +6,7 @@ that is fed live events is closed with 1013, while a replay pauses until there i
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from tidegate.chassis.incidents import incident
-from tidegate.chassis.keyring import Keyring
+from tidegate.chassis.keyring import Caller, Keyring
 from tidegate.chassis.metrics import ChassisMetrics
 from tidegate.chassis.tracing import Tracing
-from tidegate.contracts.errors import PermissionDenied, TidegateError, Unauthenticated
+from tidegate.contracts.errors import TidegateError, Unauthenticated
 from tidegate.eventlog.reader import LogReader
 from tidegate.streaming import closing, frames
 from tidegate.streaming.closing import Close
@@ -68,6 +69,7 @@ class Socket:
 
     __slots__ = (
         "_authorization",
+        "_caller",
         "_closed",
         "_connection",
         "_excess",
@@ -78,17 +80,16 @@ class Socket:
         "_stall",
         "_subscriptions",
         "_tasks",
-        "_tenant",
         "_turns",
         "_turns_due",
     )
 
     def __init__(
-        self, connection: ServerConnection, house: House, tenant: str, authorization: str
+        self, connection: ServerConnection, house: House, caller: Caller, authorization: str
     ) -> None:
         self._connection = connection
         self._house = house
-        self._tenant = tenant
+        self._caller = caller
         self._authorization = authorization
         self._session = Session(house.limits.max_jobs)
         self._subscriptions: dict[str, Subscription] = {}
@@ -109,6 +110,9 @@ class Socket:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         if self._closed:
             return
+        if self._token_is_over():
+            self.close(closing.TOKEN_OVER)
+            return
         match self._session.receive(data):
             case Subscribe() as frame:
                 self._subscribe(frame)
@@ -124,16 +128,18 @@ class Socket:
                 self.close(close)
 
     def check_key(self) -> None:
-        """Close if the key that opened the socket is not known any more."""
-        try:
-            caller = self._house.keyring.authenticate(self._authorization)
-        except PermissionDenied:
-            self.close(closing.FORBIDDEN)
-        except Unauthenticated:
+        """Close if the key behind the socket is not known any more, or its token is of no use.
+
+        What was subscribed to before a token's end goes on: an answer may take longer than it.
+        """
+        if not self._house.keyring.still_knows(self._caller, self._authorization):
             self.close(closing.UNAUTHENTICATED)
-        else:
-            if caller.tenant != self._tenant:
-                self.close(closing.UNAUTHENTICATED)
+        elif self._token_is_over() and not self._subscriptions:
+            self.close(closing.TOKEN_OVER)
+
+    def _token_is_over(self) -> bool:
+        scope = self._caller.scope
+        return scope is not None and scope.is_over(time.time())
 
     def _on_silence(self) -> None:
         close = self._session.when_silent()
@@ -152,7 +158,8 @@ class Socket:
     async def _follow(self, subscription: Subscription, snapshot: bool) -> None:
         reader = self._house.reader
         try:
-            tail = await reader.follow(self._tenant, subscription.job_id, subscription.wake)
+            self._caller.check_job(subscription.job_id)
+            tail = await reader.follow(self._caller.tenant, subscription.job_id, subscription.wake)
         except TidegateError as problem:
             self.finish(subscription, problem)
             return

@@ -14,11 +14,13 @@ from typing import Final
 
 from aiohttp import web
 
+from tidegate.chassis.http_cors import Origins, install_cors
 from tidegate.chassis.http_errors import install_http_errors
 from tidegate.chassis.http_request import only_value
 from tidegate.chassis.keyring import Caller, Keyring
 from tidegate.chassis.metrics import ChassisMetrics
 from tidegate.chassis.tracing import Tracing
+from tidegate.chassis.transport import limit_unsent
 from tidegate.contracts.errors import Reason, ResourceExhausted, TidegateError
 from tidegate.eventlog.reader import LogReader
 from tidegate.eventlog.tail import Tail
@@ -27,7 +29,6 @@ from tidegate.streaming.feed import CHUNK_BYTES, CHUNK_ENTRIES
 from tidegate.streaming.metrics import StreamingMetrics
 from tidegate.streaming.positions import start_of
 from tidegate.streaming.spans import begin_stream, end_stream
-from tidegate.streaming.transport import limit_unsent
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -67,7 +68,7 @@ class SseApi:
         self._streams: set[_Stream] = set()
         self._taken = 0
 
-    def app(self, chassis_metrics: ChassisMetrics) -> web.Application:
+    def app(self, chassis_metrics: ChassisMetrics, origins: Origins) -> web.Application:
         """The aiohttp application. Its streams end when it shuts down."""
 
         async def drain(_: web.Application) -> None:
@@ -78,6 +79,7 @@ class SseApi:
         app = web.Application()
         app.router.add_get("/v1/jobs/{job_id}/events", self.events, allow_head=False)
         app.on_shutdown.append(drain)
+        install_cors(app, origins)
         install_http_errors(app, chassis_metrics, self._tracing)
         return app
 
@@ -90,7 +92,8 @@ class SseApi:
         after = start_of(request.query.items(), request.headers)
         given = only_value("Authorization", request.headers.getall("Authorization", []))
         authorization = given or ""
-        caller = self._keyring.authenticate(authorization)
+        caller = self._keyring.authenticate_reader(authorization)
+        caller.check_job(request.match_info["job_id"])
         if self._taken >= self._limits.max_streams:
             raise ResourceExhausted(
                 "this process has too many streams", reason=Reason.TOO_MANY_STREAMS, retry_after=1.0
@@ -151,9 +154,9 @@ class SseApi:
         """Not once the job was deleted, or the key taken away; the next request says so."""
         try:
             self._reader.check(stream.tail)
-            return self._keyring.authenticate(authorization) == caller
         except TidegateError:
             return False
+        return self._keyring.still_knows(caller, authorization)
 
 
 class _Stream:

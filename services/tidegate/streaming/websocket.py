@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
-from re import Pattern
 from typing import Final
 
 import structlog
@@ -14,15 +12,17 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from tidegate.chassis.component import Deadline
+from tidegate.chassis.http_cors import Origins
 from tidegate.chassis.http_server import cannot_listen
+from tidegate.chassis.keyring import Caller
 from tidegate.chassis.settings import ListenAddress
 from tidegate.chassis.tasks import TaskGuard
+from tidegate.chassis.transport import limit_unsent
 from tidegate.contracts.errors import TidegateError
 from tidegate.streaming import closing
 from tidegate.streaming.feed import CHUNK_BYTES
 from tidegate.streaming.handshake import check_handshake, refusal
 from tidegate.streaming.socket import House, Socket
-from tidegate.streaming.transport import limit_unsent
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -38,7 +38,7 @@ _KEY_CHECK_SLICE: Final = 500
 class Connection(ServerConnection):
     """The library's connection, which tells its socket when the transport fills and empties."""
 
-    tenant = ""
+    caller: Caller | None = None
     authorization = ""
     socket: Socket | None = None
 
@@ -63,8 +63,7 @@ class Connection(ServerConnection):
 class WebSocketServer:
     """A component. `address` is the bound one, known after `start`.
 
-    `origins`: what `Origin` may be, None for clients that send none. `ping_seconds`,
-    `spread_seconds`: see the settings.
+    `origins`: whose pages may open a socket. `ping_seconds`, `spread_seconds`: see the settings.
     """
 
     name = "websocket"
@@ -75,7 +74,7 @@ class WebSocketServer:
         house: House,
         guard: TaskGuard,
         *,
-        origins: Sequence[str | Pattern[str] | None],
+        origins: Origins,
         max_sockets: int,
         max_frame_bytes: int,
         ping_seconds: float,
@@ -145,7 +144,8 @@ class WebSocketServer:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)  # noqa: S101 - that is what create_connection is
-        socket = Socket(connection, self._house, connection.tenant, connection.authorization)
+        assert connection.caller is not None  # noqa: S101 - `_check` let nobody else in
+        socket = Socket(connection, self._house, connection.caller, connection.authorization)
         if self._draining:
             socket.close(closing.RESTART)
         elif len(self._sockets) >= self._max_sockets:
@@ -169,11 +169,10 @@ class WebSocketServer:
         assert isinstance(connection, Connection)  # noqa: S101
         try:
             connection.authorization = check_handshake(request, self._origins)
-            caller = self._house.keyring.authenticate(connection.authorization)
+            connection.caller = self._house.keyring.authenticate_reader(connection.authorization)
         except TidegateError as problem:
             self._house.metrics.refused.labels(str(problem.http_status)).inc()
             return refusal(problem)
-        connection.tenant = caller.tenant
         return None
 
     async def _check_keys(self) -> None:

@@ -18,6 +18,8 @@ from tidegate.contracts.errors import InvalidRequest, Reason
         ("anything", "Bearer tg_abc"),
         ("after_sequence", "tidegate-dev"),
         ("page_token", "tg_abc"),
+        ("anything", "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnQiOiJhIn0.sig"),
+        ("page_token", "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnQiOiJhIn0.sig"),
     ],
 )
 def test_a_key_in_a_url_is_refused_and_not_repeated(name: str, value: str) -> None:

@@ -16,13 +16,25 @@ from tidegate.chassis.keyring import (
 )
 from tidegate.chassis.settings import ListenAddress, SettingsError
 from tidegate.chassis.tasks import ServiceFault, TaskGuard
-from tidegate.contracts.errors import InvalidRequest, Reason, Unauthenticated
+from tidegate.chassis.tokens import Scope, Tokens
+from tidegate.contracts.errors import (
+    FailedPrecondition,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+)
 
 LOOPBACK = ListenAddress("127.0.0.1:8080")
+TOKENS = Tokens((b"s" * 32,))
+JOB = "job_" + "a" * 26
 
 
-def keyring(path: Path | None, *, development: bool = False) -> Keyring:
-    ring = Keyring(path, TaskGuard(), development=development)
+def keyring(
+    path: Path | None, *, development: bool = False, tokens: Tokens | None = None
+) -> Keyring:
+    ring = Keyring(path, TaskGuard(), development=development, tokens=tokens)
     ring.refresh()
     return ring
 
@@ -242,3 +254,90 @@ def test_a_tenant_that_would_break_a_subject_gets_no_key(tmp_path: Path, tenant:
     with pytest.raises(InvalidRequest):
         new_key(tmp_path / "keys", tenant)
     assert not (tmp_path / "keys").exists()
+
+
+def bearer(ring: Keyring, key: str, job_id: str | None = None, seconds: int = 60) -> str:
+    """The header of a page that holds a token of this key."""
+    caller = ring.authenticate(f"Bearer {key}")
+    return f"Bearer {ring.new_token(caller, job_id=job_id, seconds=seconds)[0]}"
+
+
+def test_a_token_is_known_for_less_than_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = new_key(path, "acme")
+    ring = keyring(path, tokens=TOKENS)
+    caller = ring.authenticate(f"Bearer {key}")
+    header = bearer(ring, key, JOB)
+    reader = ring.authenticate_reader(header)
+    assert (reader.tenant, reader.key_id) == (caller.tenant, caller.key_id)
+    with pytest.raises(PermissionDenied, match="API key"):
+        ring.authenticate(header)
+    reader.check_job(JOB)
+    with pytest.raises(NotFound, match="no such job"):
+        reader.check_job("job_" + "b" * 26)
+    ring.authenticate_reader(bearer(ring, key)).check_job(JOB)
+    ring.authenticate_reader(f"Bearer {key}").check_job(JOB)
+
+
+def test_a_token_goes_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key, kept = new_key(path, "acme"), new_key(path, "acme")
+    ring = keyring(path, tokens=TOKENS)
+    header, other = bearer(ring, key), bearer(ring, kept)
+    reader = ring.authenticate_reader(header)
+    assert ring.still_knows(reader, header)
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[1], encoding="utf-8")
+    ring.refresh()
+    assert not ring.still_knows(reader, header)
+    with pytest.raises(Unauthenticated, match="made with"):
+        ring.authenticate_reader(header)
+    assert ring.authenticate_reader(other).tenant == "acme"
+
+
+def test_a_token_of_another_tenant_with_the_same_key_id_is_not_known(tmp_path: Path) -> None:
+    ring = keyring(None, development=True, tokens=TOKENS)
+    token, _ = TOKENS.make("acme", "development", job_id=None, seconds=60)
+    with pytest.raises(Unauthenticated):
+        ring.authenticate_reader(f"Bearer {token}")
+
+
+def test_what_began_before_a_tokens_end_goes_on() -> None:
+    ring = keyring(None, development=True, tokens=TOKENS)
+    late = bearer(ring, "tidegate-dev", seconds=-60)
+    with pytest.raises(Unauthenticated, match="expired"):
+        ring.authenticate_reader(late)
+    assert ring.still_knows(Caller("dev", "development", Scope(None, 1)), late)
+
+
+def test_a_key_that_was_taken_away_is_not_known_still(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    key = new_key(path, "acme")
+    ring = keyring(path)
+    caller = ring.authenticate(f"Bearer {key}")
+    assert ring.still_knows(caller, f"Bearer {key}")
+    path.write_text("", encoding="utf-8")
+    ring.refresh()
+    assert not ring.still_knows(caller, f"Bearer {key}")
+
+
+def test_without_a_secret_tokens_are_off_and_say_so() -> None:
+    ring = keyring(None, development=True)
+    with pytest.raises(FailedPrecondition, match="TIDEGATE_TOKEN_SECRET_FILE") as refused:
+        bearer(ring, "tidegate-dev")
+    assert refused.value.reason is Reason.TOKENS_OFF
+    token, _ = TOKENS.make("dev", "development", job_id=None, seconds=60)
+    with pytest.raises(Unauthenticated, match="TIDEGATE_TOKEN_SECRET_FILE"):
+        ring.authenticate_reader(f"Bearer {token}")
+
+
+def test_a_token_secret_that_cannot_be_used_keeps_a_service_from_starting(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    settings = KeySettings(development=True, token_secret_file=secret)
+    with pytest.raises(SettingsError, match=r"TIDEGATE_TOKEN_SECRET_FILE.*No such file"):
+        make_keyring(settings, TaskGuard(), [LOOPBACK])
+    secret.write_text("short", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"TIDEGATE_TOKEN_SECRET_FILE.*32 bytes"):
+        make_keyring(settings, TaskGuard(), [LOOPBACK])
+    secret.write_text("x" * 32, encoding="utf-8")
+    ring = make_keyring(settings, TaskGuard(), [LOOPBACK])
+    assert ring.authenticate_reader(bearer(ring, "tidegate-dev")).tenant == "dev"

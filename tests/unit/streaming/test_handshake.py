@@ -1,17 +1,25 @@
 """Which pages and clients may open a socket, and the words for those that may not."""
 
 import json
-import re
 
 import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from tidegate.contracts.errors import InvalidRequest, NotFound, PermissionDenied, Reason
+from tidegate.chassis.http_cors import Origins
+from tidegate.contracts.errors import (
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Reason,
+    Unauthenticated,
+)
 from tidegate.streaming.handshake import check_handshake, refusal
 
-ORIGINS = [None, "https://app.example", re.compile(r"http://localhost(:\d+)?")]
+ORIGINS = Origins(["https://app.example"], development=True)
 KEY = ("Authorization", "Bearer tg_x")
+OFFER = "Sec-WebSocket-Protocol"
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnQiOiJhIn0.c2ln-_nature"
 
 
 def handshake(*headers: tuple[str, str], path: str = "/v1/ws") -> Request:
@@ -41,9 +49,39 @@ def test_a_page_of_another_origin_is_forbidden_and_told_so(origin: str) -> None:
     assert (error["code"], error["type"]) == ("permission_denied", "permission_error")
 
 
-def test_a_client_without_an_origin_may_be_shut_out_too() -> None:
-    with pytest.raises(PermissionDenied):
-        check_handshake(handshake(KEY), ["https://app.example"])
+@pytest.mark.parametrize(
+    "offers",
+    [
+        ["tidegate.v1, tidegate.token." + TOKEN],
+        ["tidegate.token." + TOKEN + ",tidegate.v1"],
+        ["tidegate.v1", "tidegate.token." + TOKEN],
+    ],
+)
+def test_a_page_brings_its_token_as_a_subprotocol(offers: list[str]) -> None:
+    """It can set no header."""
+    given = handshake(*((OFFER, offer) for offer in offers))
+    assert check_handshake(given, ORIGINS) == f"Bearer {TOKEN}"
+
+
+def test_another_subprotocol_is_no_token() -> None:
+    offer = (OFFER, f"tidegate.v1, x.tidegate.token.{TOKEN}, tidegate.v2.token.{TOKEN}")
+    assert check_handshake(handshake(offer), ORIGINS) == ""
+
+
+@pytest.mark.parametrize("secret", ["tg_abcdefghijklmnop", "tidegate-dev", "", "a.b"])
+def test_a_key_is_no_token_for_a_page(secret: str) -> None:
+    """A key that works in a page ends up in one, for every visitor to take."""
+    with pytest.raises(Unauthenticated, match="no key") as refused:
+        check_handshake(handshake((OFFER, f"tidegate.v1, tidegate.token.{secret}")), ORIGINS)
+    assert not secret or secret not in refused.value.message
+
+
+def test_who_brings_two_credentials_is_asked_for_one() -> None:
+    token = (OFFER, f"tidegate.v1, tidegate.token.{TOKEN}")
+    with pytest.raises(InvalidRequest, match="one credential"):
+        check_handshake(handshake(token, KEY), ORIGINS)
+    with pytest.raises(InvalidRequest, match="one credential"):
+        check_handshake(handshake(token, (OFFER, f"tidegate.token.{TOKEN}")), ORIGINS)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/ws/", "/v1/jobs/x", "", "/v1/ws/?api_key=x"])
@@ -58,7 +96,13 @@ def test_a_wrong_path_is_no_lost_job(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("query", "says"),
-    [("api_key=x", "belong"), ("x=tg_a", "belong"), ("a", "supported"), ("%ff=%00", "supported")],
+    [
+        ("api_key=x", "belong"),
+        ("x=tg_a", "belong"),
+        (f"x={TOKEN}", "belong"),
+        ("a", "supported"),
+        ("%ff=%00", "supported"),
+    ],
 )
 def test_a_url_carries_nothing(query: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):

@@ -1,6 +1,4 @@
-"""Creates on their way to the gateway, the settings, and the span of a stream."""
-
-import re
+"""Creates on their way to the gateway, and the span of a stream."""
 
 import msgspec
 import pytest
@@ -8,7 +6,6 @@ from google.protobuf.duration_pb2 import Duration
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic import ValidationError
 
 from tidegate.chassis.tracing import Tracing
 from tidegate.contracts.create import CreateBody
@@ -16,7 +13,6 @@ from tidegate.contracts.events import Append, AttemptStarted, encode_append, enc
 from tidegate.contracts.jobs import JobClass
 from tidegate.eventlog.tail import Tail
 from tidegate.streaming.proto import create_request, job_view
-from tidegate.streaming.settings import StreamingSettings
 from tidegate.streaming.spans import begin_stream, end_stream
 from tidegate.v1 import jobs_pb2 as pb
 
@@ -53,41 +49,6 @@ def test_any_time_to_live_of_the_right_form_reaches_the_gateway(seconds: float) 
 def test_a_class_of_a_newer_release_is_told_as_one_that_is_known() -> None:
     job = pb.Job(state=pb.JOB_STATE_QUEUED)
     assert job_view(job).job_class == "interactive"
-
-
-def allowed(origin: str | None, settings: StreamingSettings) -> bool:
-    return any(
-        offered.fullmatch(origin) is not None
-        if isinstance(offered, re.Pattern) and origin is not None
-        else offered == origin
-        for offered in settings.origins
-    )
-
-
-def test_no_page_may_open_a_socket_unless_it_was_named() -> None:
-    strict = StreamingSettings()
-    assert allowed(None, strict)
-    assert not allowed("http://localhost:3000", strict)
-    named = StreamingSettings(websocket_origins="https://a.example, https://b.example/")
-    assert allowed("https://b.example", named)
-    assert not allowed("https://c.example", named)
-    with pytest.raises(ValidationError):
-        StreamingSettings(websocket_origins="a.example")
-
-
-@pytest.mark.parametrize(
-    ("origin", "fits"),
-    [
-        ("http://localhost", True),
-        ("https://127.0.0.1:8443", True),
-        ("http://[::1]:5173", True),
-        ("http://localhost.evil.example", False),
-        ("http://127.0.0.1.evil.example:80", False),
-        ("null", False),
-    ],
-)
-def test_in_development_pages_on_loopback_may(origin: str, fits: bool) -> None:
-    assert allowed(origin, StreamingSettings(development=True)) is fits
 
 
 def tail(traceparent: str) -> Tail:
