@@ -34,6 +34,18 @@ help: ## List the targets
 install: $(DEV) ## Make .venv with everything that development needs
 	@echo "$(VENV) is ready"
 
+.PHONY: deps
+deps: ## Install what some tests need besides (Debian and its like): Node, npm, Chromium
+	@for program in node:nodejs npm chromium; do \
+	  command -v $${program%:*} >/dev/null || missing+=" $${program#*:}"; \
+	done; \
+	[ -n "$$missing" ] || { echo "Node, npm and Chromium are here"; exit; }; \
+	command -v apt-get >/dev/null || { echo "Install these by hand:$$missing" >&2; exit 1; }; \
+	echo "Installing$$missing"; \
+	[ "$$(id -u)" = 0 ] || root=sudo; \
+	$$root apt-get -qq update && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing >/dev/null
+
 .PHONY: up
 up: $(RUNTIME) ## Start the whole platform on this machine (Ctrl-C stops it)
 	@exec $(BIN)/tidegate up

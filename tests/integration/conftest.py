@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.clients import Door, Node, node
 from tests.support.log_world import LogWorld
 from tests.support.nats_server import NatsServer
 from tests.support.platform import Platform
@@ -60,3 +61,25 @@ async def platform(shared_platform: Platform) -> Platform:
     for service in ("gateway health", "streaming health", "worker health"):
         await shared_platform.until_ready(service)
     return shared_platform
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    """One platform for all tests of stock clients."""
+    async with Door(tmp_path_factory.mktemp("door")) as running:
+        yield running
+
+
+@pytest.fixture
+async def door(shared_door: Door) -> Door:
+    """The clients' platform, idle, with nothing counted and no faults."""
+    await shared_door.simulator.settled()
+    await shared_door.simulator.reset()
+    return shared_door
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def node_clients() -> AsyncIterator[Node]:
+    """Node with the JavaScript clients; the test is skipped where Node is missing."""
+    async with node() as made:
+        yield made

@@ -1,60 +1,31 @@
 """The README's samples as they stand there: what a newcomer copies must work, word for word."""
 
-import argparse
-import asyncio
 import json
 import re
 import shlex
-import sys
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support.platform import Finished, Platform
-from tests.support.processes import ROOT
-from tidegate.cli.up.plan import PORTS
+from tests.support.pages import Page, sent_by
+from tests.support.platform import Platform
 
 pytestmark = pytest.mark.timeout(120)
-_CALLED = ("gateway HTTP", "gateway gRPC", "streaming WebSocket", "streaming SSE")
 Events = list[dict[str, Any]]
 
 
-class Samples:
-    """What the README has to copy, with the platform's addresses in place of the usual ones."""
+class Samples(Page):
+    """What the README has to copy."""
 
     def __init__(self, platform: Platform) -> None:
-        text = (ROOT / "README.md").read_text(encoding="utf-8")
-        for name in _CALLED:
-            usual, moved = (f"127.0.0.1:{port}" for port in (PORTS[name], platform.port(name)))
-            assert usual in text
-            text = text.replace(usual, moved)
-        self.over_grpc, self.over_websocket = re.findall(
-            r"^```python\n(.*?)^```$", text, re.S | re.M
-        )
-        self.create, self.follow = re.findall(r"^    (curl (?:.*\\\n)*.*)$", text, re.M)
-        self.commands = [
-            shlex.split(line) for line in re.findall(r"^    \.venv/bin/tidegate (.*)$", text, re.M)
+        super().__init__("README.md", platform)
+        self.over_grpc, self.over_websocket = self.blocks("python")
+        self.create, self.follow = self.commands("curl ")
+        self.known = [
+            shlex.split(line)
+            for line in re.findall(r"^    \.venv/bin/tidegate (.*)$", self.text, re.M)
         ]
-        self._platform = platform
-
-    async def python(self, code: str, *arguments: str) -> Finished:
-        """Runs a block of Python to its end. Raises TimeoutError if there is none."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._platform.environment,
-        )
-        try:
-            async with asyncio.timeout(30):
-                stdout, stderr = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise
-        return Finished(process.returncode or 0, stdout.decode(), stderr.decode())
 
     async def finished_job(self) -> tuple[str, Events]:
         """Creates a job and reads its events to the end, as the two curl commands do."""
@@ -74,21 +45,6 @@ def samples(platform: Platform) -> Samples:
     return Samples(platform)
 
 
-def sent_by(command: str) -> dict[str, Any]:
-    """What curl would send, as arguments of `ClientSession.request`."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("-H", dest="headers", action="append")
-    parser.add_argument("-d", dest="data")
-    parser.add_argument("-N", action="store_true")
-    curl = parser.parse_args(shlex.split(command.replace("\\\n", ""))[1:])
-    headers = dict(header.split(": ") for header in curl.headers)
-    if curl.data is not None:
-        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
-    method = "GET" if curl.data is None else "POST"
-    return {"method": method, "url": curl.url, "headers": headers, "data": curl.data}
-
-
 def text_of(events: Events) -> str:
     return "".join(event["data"] for event in events if event["type"] == "delta")
 
@@ -106,8 +62,8 @@ async def test_the_http_samples_create_a_job_and_show_its_events(
 async def test_the_grpc_sample_prints_the_answer_that_ask_prints(
     platform: Platform, samples: Samples
 ) -> None:
-    asked = await platform.tidegate(*samples.commands[0])
-    assert (asked.status, samples.commands[0][0]) == (0, "ask")
+    asked = await platform.tidegate(*samples.known[0])
+    assert (asked.status, samples.known[0][0]) == (0, "ask")
     done = await samples.python(samples.over_grpc)
     assert (done.status, done.stderr) == (0, "")
     assert done.stdout == asked.stdout.rstrip("\n") != ""
@@ -136,7 +92,7 @@ async def test_the_commands_to_look_around_work(platform: Platform, samples: Sam
     job_id, events = await samples.finished_job()
     looks = [
         [job_id if word == "$JOB" else word for word in command]
-        for command in samples.commands
+        for command in samples.known
         if command[0] == "jobs"
     ]
     assert [look[1] for look in looks] == ["list", "get", "watch", "cancel"]

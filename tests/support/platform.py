@@ -10,9 +10,7 @@ Everything is ended by the pid of `up`, which ends its own children.
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.ports import free_offset
 from tidegate.cli.up.plan import PORTS
 
 _PATIENCE = 60.0
@@ -48,7 +47,7 @@ class Platform:
         settings: dict[str, str] | None = None,
     ) -> None:
         self.data = directory / "data"
-        self.offset = _free_offset() if offset is None else offset
+        self.offset = free_offset(list(PORTS.values())) if offset is None else offset
         self.log = directory / "up.log"
         self._options = options
         self._settings = settings or {}
@@ -157,24 +156,6 @@ class Platform:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
-
-
-def _free_offset() -> int:
-    """An offset at which every port of the list is free at this moment."""
-    for _ in range(200):
-        offset = random.randrange(1_000, 15_000)
-        if all(_is_free(port + offset) for port in PORTS.values()):
-            return offset
-    raise RuntimeError("no offset leaves every port free")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _children_of(pid: int) -> list[int]:

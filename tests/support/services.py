@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.log_world import LogPeer
-from tests.support.nats_server import free_port
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tidegate.contracts.events import TERMINAL_TYPES
 from tidegate.contracts.jobs import QueuedJob

@@ -8,7 +8,6 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from tidegate.simulator.admission import Admission
-from tidegate.simulator.answer import Answer, answer
 from tidegate.simulator.calls import CallLog, CallRecord
 from tidegate.simulator.errors import ProviderError, bad_request
 from tidegate.simulator.faults import Break, CallPlan
@@ -20,6 +19,7 @@ from tidegate.simulator.frames import (
 )
 from tidegate.simulator.models import Catalogue
 from tidegate.simulator.requests import ChatRequest, prompt_tokens, read_chat
+from tidegate.simulator.shapes import Reply, reply_to
 from tidegate.simulator.stream import Sink, TokenStream, Unsent, Wire, reset
 from tidegate.simulator.ticker import Ticker
 
@@ -58,7 +58,7 @@ class ChatApi:
         with self._admission.call(request, "chat") as record:
             chat, messages = read_chat(await request.read())
             self._catalogue.require_chat(chat.model)
-            reply = answer(self._seed, messages, chat.token_limit)
+            reply = reply_to(self._seed, chat, messages)
             record.model, record.stream = chat.model, bool(chat.stream)
             record.tokens_planned = reply.length
             plan = self._admission.plan(request, record)
@@ -117,7 +117,7 @@ class _Call:
         self,
         request: web.Request,
         chat: ChatRequest,
-        reply: Answer,
+        reply: Reply,
         *,
         record: CallRecord,
         plan: CallPlan,
@@ -148,6 +148,7 @@ class _Call:
             int(self.record.started),
             self.chat.model,
             include_usage=self.chat.include_usage,
+            whole_deltas=self.reply.whole_deltas,
         )
 
     def body(self) -> bytes:
@@ -156,7 +157,7 @@ class _Call:
             self.record.id,
             int(self.record.started),
             self.chat.model,
-            text=self.reply.text(),
+            message=self.reply.message(),
             finish_reason=self.reply.finish_reason,
             usage=self.usage(),
         )

@@ -46,10 +46,19 @@ class ChunkFrames:
     """The frames of one streamed answer: one id, one time, one model throughout.
 
     With `include_usage` every chunk but the last says `usage: null`, and a chunk without choices
-    carries the usage before `[DONE]`.
+    carries the usage before `[DONE]`. Tokens are text, or with `whole_deltas` each a delta of its
+    own as JSON.
     """
 
-    def __init__(self, call_id: str, created: int, model: str, *, include_usage: bool) -> None:
+    def __init__(
+        self,
+        call_id: str,
+        created: int,
+        model: str,
+        *,
+        include_usage: bool,
+        whole_deltas: bool = False,
+    ) -> None:
         self._shared = {
             "id": call_id,
             "object": "chat.completion.chunk",
@@ -60,8 +69,10 @@ class ChunkFrames:
         }
         self._include_usage = include_usage
         # Quotes inside JSON strings are escaped, so this mark can stand in one place only.
-        before, mark, after = self._choice({"content": ""}, None).partition(b'"content":""')
-        self._before, self._after = before + mark[:-1], b'"' + after
+        before, mark, after = self._choice({"content": ""}, None).partition(b'{"content":""}')
+        self._before, self._after = (
+            (before, after) if whole_deltas else (before + mark[:-2], mark[-2:] + after)
+        )
         self._around = len(self._before) + len(self._after)
 
     def role(self) -> bytes:
@@ -69,7 +80,7 @@ class ChunkFrames:
         return self._choice({"role": "assistant", "content": "", "refusal": None}, None)
 
     def token_chunk(self, token: bytes) -> bytes:
-        """The frame of one ASCII token, with its HTTP chunk framing."""
+        """The frame of one token, escaped as JSON wants it, with its HTTP chunk framing."""
         size = self._around + len(token)
         return b"%x\r\n%b%b%b\r\n" % (size, self._before, token, self._after)
 
@@ -98,15 +109,16 @@ def _event(chunk: dict[str, Any]) -> bytes:
 
 
 def completion_body(
-    call_id: str, created: int, model: str, *, text: str, finish_reason: str, usage: Usage
+    call_id: str,
+    created: int,
+    model: str,
+    *,
+    message: dict[str, Any],
+    finish_reason: str,
+    usage: Usage,
 ) -> bytes:
-    """The body of an answer that is not streamed."""
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": text,
-        "refusal": None,
-        "annotations": [],
-    }
+    """The body of an answer that is not streamed; `message` holds its content or tool calls."""
+    whole: dict[str, Any] = {"role": "assistant", "refusal": None, "annotations": []} | message
     return msgspec.json.encode(
         {
             "id": call_id,
@@ -116,7 +128,7 @@ def completion_body(
             "choices": [
                 {
                     "index": 0,
-                    "message": message,
+                    "message": whole,
                     "logprobs": None,
                     "finish_reason": finish_reason,
                 }

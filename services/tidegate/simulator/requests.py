@@ -1,8 +1,8 @@
 """Request bodies: read, checked, and refused as OpenAI would, with the field named.
 
-Parameters that would change the text (temperature, tools, stop, …) are accepted and have no effect:
-the simulated model has its answer already. What would change the shape of the answer and is not
-simulated is refused.
+Parameters that would change the text (temperature, stop, …) are accepted and have no effect: the
+simulated model has its answer already. What would change the shape of the answer is done (tools,
+`response_format`) or refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,47 @@ class Message(msgspec.Struct, frozen=True):
     content: str | list[dict[str, Any]] | None = None
 
 
+class Function(msgspec.Struct, frozen=True):
+    """A function on offer; `parameters` is the JSON schema of its arguments."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool on offer."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class ToolName(msgspec.Struct, frozen=True):
+    """A function by name."""
+
+    name: str
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    """`tool_choice` for one tool in particular."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
+class JsonSchema(msgspec.Struct, frozen=True):
+    """`response_format.json_schema`; without a schema any object will do."""
+
+    name: str
+    schema: dict[str, Any] | None = None
+
+
+class ResponseFormat(msgspec.Struct, frozen=True):
+    """`response_format`."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(msgspec.Struct, frozen=True):
     """The parts of a chat completion request that have an effect."""
 
@@ -45,6 +86,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
     max_completion_tokens: TokenLimit | None = None
     n: int | None = None
     logprobs: bool | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -55,6 +100,27 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def include_usage(self) -> bool:
         """Whether the stream ends with a chunk of usage."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def called_tools(self) -> list[Function]:
+        """The functions that the answer calls. Raises ProviderError (400) for an unknown name."""
+        offered = [tool.function for tool in self.tools or ()]
+        choice = self.tool_choice
+        if isinstance(choice, NamedTool):
+            named = [each for each in offered if each.name == choice.function.name]
+            if not named:
+                raise bad_request("no tool of that name is on offer", "tool_choice")
+            return named[:1]
+        if choice == "none" or (choice != "required" and self.messages[-1].role == "tool"):
+            return []
+        return offered if self.parallel_tool_calls else offered[:1]
+
+    def json_schema(self) -> dict[str, Any] | None:
+        """The schema of an answer in JSON; None for an answer in prose."""
+        wanted = self.response_format
+        if wanted is None or wanted.type == "text":
+            return None
+        given = wanted.json_schema.schema if wanted.json_schema else None
+        return given or {"properties": {"answer": {"type": "string"}}}
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True):

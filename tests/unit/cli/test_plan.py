@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
+from tidegate.chassis.tokens import parse_secrets
+from tidegate.cli.up.files import write_files
 from tidegate.cli.up.nats_config import USERS, nats_config
 from tidegate.cli.up.plan import (
     OPENAI_URL,
@@ -16,6 +17,7 @@ from tidegate.cli.up.plan import (
     ports_needed,
     routes_text,
 )
+from tidegate.providers.routes_parse import parse_routes
 
 _DATA = Path("data")
 
@@ -29,8 +31,30 @@ def test_without_a_provider_the_simulator_answers() -> None:
 def test_a_key_in_the_shell_leads_to_openai_without_writing_the_key_down() -> None:
     provider = choose_provider(UpOptions(_DATA), openai_key=True, openai_base_url=None)
     assert (provider.base_url, provider.simulated) == (OPENAI_URL, False)
-    (route,) = yaml.safe_load(routes_text(provider))["models"].values()
-    assert route["api_key_env"] == "OPENAI_API_KEY"
+    (target,) = parse_routes(routes_text(provider), _DATA).targets
+    assert target.api_key_env == "OPENAI_API_KEY"
+    assert target.key == ("openai", "gpt-4o-mini")
+    assert "sk-" not in routes_text(provider)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "name"),
+    [
+        ("http://127.0.0.1:8000/v1", "127.0.0.1"),
+        ("http://[::1]:8000/v1", "1"),
+        ("http://10/v1", "10"),
+        ("https://models.example.com/v1", "models.example.com"),
+    ],
+)
+@pytest.mark.parametrize("model", ["m", "12", "true", "org/model:free", 'a"b: #', "modèle 🌊"])
+def test_any_model_of_any_provider_has_a_route(base_url: str, name: str, model: str) -> None:
+    options = UpOptions(_DATA, base_url=base_url, models=(model, "other"))
+    provider = choose_provider(options, openai_key=False, openai_base_url=None)
+    routes = parse_routes(routes_text(provider), _DATA)
+    assert list(routes) == [model, "other"]
+    assert routes.queues == ("default",)
+    assert [target.key for target in routes.targets] == [(name, model), (name, "other")]
+    assert routes.targets[0].base_url == provider.base_url
 
 
 def test_the_simulator_can_be_insisted_on() -> None:
@@ -77,3 +101,35 @@ def test_an_inbox_is_heard_by_its_own_service_only() -> None:
 def test_only_the_gateway_puts_jobs_and_cancels_in() -> None:
     config = nats_config("127.0.0.1:1", _DATA, dict.fromkeys(USERS, "secret"))
     assert config.count('"jobs.>"') == config.count('"control.>"') == 1
+
+
+def test_browsers_tokens_are_signed_by_a_secret_that_the_two_doors_alone_share(
+    tmp_path: Path,
+) -> None:
+    """Whoever could read it would be every tenant."""
+    options = UpOptions(tmp_path)
+    provider = choose_provider(options, openai_key=False, openai_base_url=None)
+    write_files(options, provider)
+    plans = plan_processes(options, Path("nats-server"), simulator=True)
+    given = {plan.name: plan.environment.get("TIDEGATE_TOKEN_SECRET_FILE") for plan in plans}
+    file = Path(given["gateway"] or "")
+    assert given == {
+        "nats": None,
+        "simulator": None,
+        "gateway": str(file),
+        "streaming": str(file),
+        "worker": None,
+    }
+    assert file.stat().st_mode & 0o777 == 0o600
+    (first,) = parse_secrets(file, file.read_bytes())
+    write_files(options, provider)
+    assert parse_secrets(file, file.read_bytes()) != (first,)
+
+
+def test_the_simulator_is_offered_for_embeddings_too() -> None:
+    provider = choose_provider(UpOptions(_DATA), openai_key=False, openai_base_url=None)
+    routes = parse_routes(routes_text(provider), _DATA)
+    assert {name: route.kind for name, route in routes.items()} == {
+        "sim-small": "chat",
+        "sim-embedding": "embeddings",
+    }

@@ -81,12 +81,19 @@ def test_an_error_in_mid_stream_is_an_event() -> None:
 
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_an_answer_in_one_piece_has_openais_shape(reason: str) -> None:
-    body = json.loads(
-        completion_body(
-            "chatcmpl-1", 5, "sim", text="A gate.", finish_reason=reason, usage=Usage(1, 2)
-        )
+    message = {"content": "A gate."}
+    whole = completion_body(
+        "chatcmpl-1", 5, "sim", message=message, finish_reason=reason, usage=Usage(1, 2)
     )
+    body = json.loads(whole)
     assert body["object"] == "chat.completion"
     assert body["choices"][0]["message"]["content"] == "A gate."
     assert body["choices"][0]["finish_reason"] == reason
     assert body["usage"]["total_tokens"] == 3
+
+
+def test_a_whole_delta_stands_in_place_of_text() -> None:
+    made = ChunkFrames("c", 1, 'odd {"content":""} name', include_usage=True, whole_deltas=True)
+    [event] = events(unchunked(made.token_chunk(b'{"tool_calls":[]}')))
+    assert event["choices"][0]["delta"] == {"tool_calls": []}
+    assert event["usage"] is None

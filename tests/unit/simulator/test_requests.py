@@ -31,6 +31,8 @@ def chat(**fields: Any) -> bytes:
         (chat(max_tokens=5, max_completion_tokens=5), "max_tokens"),
         (chat(n=2), "n"),
         (chat(logprobs=True), "logprobs"),
+        (chat(tools=[{"type": "function"}]), "tools[0]"),
+        (chat(response_format={"type": "xml"}), "response_format.type"),
         (chat(stream="yes"), "stream"),
         (chat(stream_options={"include_usage": True}), "stream_options"),
     ],
@@ -42,10 +44,8 @@ def test_a_bad_request_is_a_400_that_names_the_field(body: bytes, param: str | N
 
 
 def test_parameters_without_effect_are_let_through() -> None:
-    """Clients send temperatures, tools and vendors' own fields; all get their answer."""
-    request, messages = read_chat(
-        chat(temperature=0.1, tools=[{"type": "function"}], stop=["x"], top_k=4, n=1)
-    )
+    """Clients send temperatures and vendors' own fields; all get their answer."""
+    request, messages = read_chat(chat(temperature=0.1, stop=["x"], top_k=4, n=1))
     assert request.token_limit is None
     assert messages == [USER]
 
