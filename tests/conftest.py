@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.nats_server import NatsServer
-from tests.support.nats_server import free_port as _free_port
+from tests.support.ports import free_port as _free_port
 
 
 @pytest.fixture

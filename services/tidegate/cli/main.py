@@ -145,6 +145,59 @@ def jobs_watch(job_id: str, after_sequence: int) -> None:
     sys.exit(run_watch(job_id, after_sequence))
 
 
+@main.group()
+def dlq() -> None:
+    """Dead letters: jobs that failed for good, kept for seven days."""
+
+
+@dlq.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+def dlq_list(limit: int) -> None:
+    """List dead letters, oldest first."""
+    from tidegate.cli.dlq import run_list
+
+    sys.exit(run_list(limit))
+
+
+@dlq.command("show")
+@click.argument("job_id")
+@click.option("--request", "with_request", is_flag=True, help="Also what the job asked the model.")
+def dlq_show(job_id: str, with_request: bool) -> None:
+    """Print the dead letter of a job as JSON: why it failed, how often it was tried."""
+    from tidegate.cli.dlq import run_show
+
+    sys.exit(run_show(job_id, with_request=with_request))
+
+
+@dlq.command("replay")
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.option("--all", "every", is_flag=True, help="Every dead letter that there is now.")
+def dlq_replay(job_ids: tuple[str, ...], every: bool) -> None:
+    """Make a new job of a dead letter, which is removed once that is accepted.
+
+    Prints the failed job's id and the new one's. The exit status is 1 if any could not be replayed;
+    its dead letter is kept.
+    """
+    from tidegate.cli.dlq import run_replay
+
+    if every == bool(job_ids):
+        raise click.UsageError("give job ids, or --all")
+    sys.exit(run_replay(job_ids, every=every))
+
+
+@dlq.command("purge")
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def dlq_purge(job_ids: tuple[str, ...], yes: bool) -> None:
+    """Remove the dead letters of these jobs, or all of this key's tenant. Asks before."""
+    from tidegate.cli.dlq import run_purge
+
+    if not yes:
+        which = f"the dead letters of {', '.join(job_ids)}" if job_ids else "every dead letter"
+        click.confirm(f"Remove {which}?", abort=True, err=True)
+    sys.exit(run_purge(job_ids))
+
+
 @main.command()
 def settings() -> None:
     """Print every setting with its default and meaning."""
@@ -173,6 +226,30 @@ def keys_new(tenant: str, path: Path) -> None:
     from tidegate.cli.keys import run_new
 
     sys.exit(run_new(tenant, path))
+
+
+@main.group()
+def routes() -> None:
+    """The routes file: which models there are, and where they are answered."""
+
+
+@routes.command("check")
+@click.argument(
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="TIDEGATE_ROUTES_FILE",
+    default=Path(".tidegate/routes.yaml"),
+)
+@click.option("--offline", is_flag=True, help="Check the file alone and call nobody.")
+def routes_check(file: Path, offline: bool) -> None:
+    """Check a routes file, and call each of its targets once with a question of one token.
+
+    FILE is TIDEGATE_ROUTES_FILE or that of `tidegate up` unless it is given. The exit status is 0
+    only if the file is good and every target answered.
+    """
+    from tidegate.cli.routes import run_check
+
+    sys.exit(run_check(file, offline=offline))
 
 
 @main.group()

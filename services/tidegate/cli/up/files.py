@@ -17,6 +17,7 @@ from tidegate.cli.up.plan import (
     address_of,
     password_file,
     routes_text,
+    token_secret_file,
 )
 
 
@@ -43,7 +44,7 @@ def owned(data: Path) -> Iterator[None]:
 
 
 def write_files(options: UpOptions, provider: Provider) -> None:
-    """Writes the generated configuration, with fresh passwords for the NATS users."""
+    """Writes the generated configuration, with fresh passwords and a fresh token secret."""
     passwords = {user: secrets.token_urlsafe(32) for user in USERS}
     for user, password in passwords.items():
         _write_private(password_file(options.data, user), password)
@@ -52,6 +53,7 @@ def write_files(options: UpOptions, provider: Provider) -> None:
     if options.routes is None:
         (options.data / "routes.yaml").write_text(routes_text(provider), encoding="utf-8")
     (options.data / "keys.jsonl").touch()
+    _write_private(token_secret_file(options.data), secrets.token_urlsafe(48) + "\n")
 
 
 def check_ports(ports: dict[str, int], offset: int) -> None:

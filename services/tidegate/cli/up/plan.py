@@ -3,17 +3,22 @@
 Pure: from options to a plan. Writing the files and starting the processes is for others.
 """
 
+import json
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from tidegate.cli.up.nats_config import USERS
 
 HOST: Final = "127.0.0.1"
 SIMULATOR_MODEL: Final = "sim-small"
+SIMULATOR_EMBEDDINGS: Final = "sim-embedding"
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _OPENAI_MODEL: Final = "gpt-4o-mini"
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 PORTS: Final = {
     "NATS": 4222,
@@ -119,14 +124,42 @@ def _worker_port(options: UpOptions, index: int) -> int:
 
 def routes_text(provider: Provider) -> str:
     """A routes file for one provider."""
-    lines = ["# Written by `tidegate up`; give --routes FILE for one of your own.", "models:"]
+    name = _quoted("simulator" if provider.simulated else _name_of(provider.base_url))
+    lines = [
+        "# Written by `tidegate up`; give --routes FILE for one of your own.",
+        "providers:",
+        f"  {name}:",
+        f"    base_url: {_quoted(provider.base_url)}",
+    ]
+    if provider.key_variable is not None:
+        lines.append(f"    api_key_env: {provider.key_variable}")
+    lines.append("models:")
     for model in provider.models:
-        lines += [f"  {model}:", "    queue: default", f"    base_url: {provider.base_url}"]
-        if provider.simulated:
-            lines.append("    provider: simulator")
-        if provider.key_variable is not None:
-            lines.append(f"    api_key_env: {provider.key_variable}")
+        lines += [
+            f"  {_quoted(model)}:",
+            "    queue: default",
+            f"    targets: [{{provider: {name}}}]",
+        ]
+    if provider.simulated:
+        lines += [f"  {SIMULATOR_EMBEDDINGS}:", "    kind: embeddings"]
+        lines.append(f"    targets: [{{provider: {name}}}]")
     return "\n".join(lines) + "\n"
+
+
+def _name_of(base_url: str) -> str:
+    """What a provider is called that nobody named: its host, as the routes file takes names."""
+    if base_url == OPENAI_URL:
+        return "openai"
+    try:
+        host = urlsplit(base_url).hostname or ""
+    except ValueError:
+        host = ""
+    return _NOT_IN_NAMES.sub("-", host).strip("-._")[:63] or "provider"
+
+
+def _quoted(text: str) -> str:
+    """A text in YAML that is that text, whatever it holds."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def plan_processes(options: UpOptions, nats_server: Path, *, simulator: bool) -> list[ProcessPlan]:
@@ -209,6 +242,8 @@ def _service(
             "TIDEGATE_KEYS_FILE": str(options.data / "keys.jsonl"),
             "TIDEGATE_DEVELOPMENT": "true",
         }
+    if service in {"gateway", "streaming"}:
+        environment["TIDEGATE_TOKEN_SECRET_FILE"] = str(token_secret_file(options.data))
     return ProcessPlan(
         service,
         (sys.executable, "-m", "tidegate.cli", service),
@@ -216,6 +251,11 @@ def _service(
         f"http://{health}/readyz",
         environment,
     )
+
+
+def token_secret_file(data: Path) -> Path:
+    """Where the secret that signs browsers' tokens is kept."""
+    return data / "token-secret"
 
 
 def password_file(data: Path, user: str) -> Path:
