@@ -19,6 +19,8 @@ RELEASE  = $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 AGAINST  = .git\#tag=$(RELEASE),subdir=proto
 # Narrowed down by `make unit TESTS=tests/unit/chassis` and the like.
 TESTS    = tests/$@
+# Test processes beside each other, each with modules of its own; 0: all in one, for a debugger.
+PARALLEL = 3
 BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
@@ -81,7 +83,7 @@ lock: $(DEV) ## Resolve pyproject.toml into the lock files (UPGRADE=--upgrade fo
 
 .PHONY: unit
 unit: $(DEV) ## Test values, projections and policies: no processes
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n $(PARALLEL) --dist loadfile $(TESTS)
 
 .PHONY: contract
 contract: $(DEV) ## Test what other teams build on: gRPC, HTTP, WebSocket, SSE
@@ -89,7 +91,7 @@ contract: $(DEV) ## Test what other teams build on: gRPC, HTTP, WebSocket, SSE
 
 .PHONY: integration
 integration: $(DEV) ## Test against real servers, which the tests start by themselves
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n $(PARALLEL) --dist loadfile $(TESTS)
 
 .PHONY: test
 test: check unit contract integration ## Everything that must pass before landing
