@@ -241,9 +241,9 @@ PAGE = b"<html><title>tide</title></html>"
         (answers(200, PAGE, "text/plain"), Reason.PROVIDER_STREAM_CUT, ErrorKind.RETRIABLE),
         (answers(502, PAGE, "text/html"), Reason.PROVIDER_UNAVAILABLE, ErrorKind.RETRIABLE),
         (answers(400, PAGE, "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
-        (answers(404, PAGE, "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+        (answers(404, PAGE, "text/html"), Reason.PROVIDER_MISCONFIGURED, ErrorKind.TARGET),
         (answers(400, b"[" * 60_000, "x/json"), Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
-        (answers(302, b"", "text/html"), Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+        (answers(302, b"", "text/html"), Reason.PROVIDER_MISCONFIGURED, ErrorKind.TARGET),
     ],
 )
 async def test_pages_of_proxies_are_typed_errors(

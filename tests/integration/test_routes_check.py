@@ -107,7 +107,7 @@ async def test_what_does_not_answer_is_named_with_its_reason(tmp_path: Path) -> 
     assert results[0] == "ok"
     assert results[1].startswith("PROVIDER_CREDENTIALS: ")
     assert "401" in results[1]
-    assert results[2].startswith("PROVIDER_REFUSED: ")
+    assert results[2].startswith("PROVIDER_MISCONFIGURED: ")
     assert results[3] == "PROVIDER_UNAVAILABLE: the provider cannot be reached"
     assert "line 5: providers.keyless.api_key_file: " in results[4]
     assert "1 of 5 calls answered" in finished.stderr

@@ -26,6 +26,7 @@ from tidegate.contracts.subjects import JOBS_STREAM, job_subject
         ({"fail": 429}, Reason.PROVIDER_RATE_LIMITED, True),
         ({"fail": 500}, Reason.PROVIDER_UNAVAILABLE, True),
         ({"fail": 401}, Reason.PROVIDER_CREDENTIALS, False),
+        ({"fail": 404}, Reason.PROVIDER_MISCONFIGURED, False),
         ({"cut_after": 5}, Reason.PROVIDER_STREAM_CUT, True),
         ({"end_after": 5}, Reason.PROVIDER_STREAM_CUT, True),
         ({"error_after": 5}, Reason.PROVIDER_UNAVAILABLE, True),
@@ -49,6 +50,8 @@ async def test_a_provider_that_fails_ends_the_job_with_what_there_is(
         assert end.lost == Usage()
         assert world.answer(20).startswith(text_of_last_attempt(events))
         await world.until_queue_empty()
+        # None of this was the caller's fault: it may be replayed.
+        assert [letter.reason for letter in await world.dead_letters()] == [reason]
 
 
 async def test_a_cancel_before_any_worker_never_reaches_the_model(

@@ -107,12 +107,16 @@ async def test_batch_jobs_wait_until_their_provider_is_back(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
     async with WorkerWorld(nats_server, tmp_path) as world:
-        await world.start_worker(breaking=SHORT)
+        worker = await world.start_worker(breaking=SHORT, max_attempts=1)
         await trip(world)
         (job,) = await submit_batch(world, 1)
-        # A few probes later, none of which may use an attempt up in vain.
+        # A few probes later, none of which may use its only attempt up.
         calls = (await world.stats())["started"]
         await world.main.until_started(calls + 2)
+        # Nor does the next worker count them.
+        await worker.stop()
+        await world.start_worker(breaking=SHORT, max_attempts=1)
+        await world.main.until_started(calls + 3)
         await world.main.heal()
         await all_completed(world, [job])
         await world.until_queue_empty()

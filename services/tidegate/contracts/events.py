@@ -156,8 +156,9 @@ class Append(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `first` is the sequence of `events[0]`; `log` the stream sequence of the log's first message (0
     in that message itself), where a replay starts reading; `at_ms` the writer's clock; `returned`
-    how many attempts so far were handed back by a worker that had to stop; `job` stands in the
-    sealing line only, `tombstone` in that of a deleted job (which holds no events).
+    how many attempts so far do not count against the job: those that a worker handed back since it
+    had to stop, and a batch job's probes of a provider that was down; `job` stands in the sealing
+    line only, `tombstone` in that of a deleted job (which holds no events).
     """
 
     attempt: int

@@ -34,7 +34,7 @@ class LogHead:
 
     @property
     def lost_attempts(self) -> int:
-        """Attempts that ended without handing the job back; those count against it."""
+        """Attempts that count against the job: not those handed back, nor excused."""
         return 0 if self.line is None else self.line.attempt - self.line.returned
 
     @property

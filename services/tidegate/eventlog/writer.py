@@ -163,6 +163,10 @@ class LogWriter:
         self._pending.append(raw)
         self._wake.set()
 
+    def excuse(self) -> None:
+        """The newest attempt does not count against the job, which the next append will say."""
+        self._returned += 1
+
     async def seal(self, event: Terminal) -> None:
         """Ends the log with its one terminal event; it is stored when this returns.
 
@@ -189,7 +193,8 @@ class LogWriter:
             RuntimeError: the log is sealed, or about to be.
         """
         await self._close()
-        self._returned += not counts
+        if not counts:
+            self.excuse()
         self._pending.append(encode_event(Waiting(HANDED_BACK)))
         await self._append_pending()
 

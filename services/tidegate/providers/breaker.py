@@ -11,6 +11,7 @@ Failures are counted by each process for itself: what one sees is enough to open
 stores the claim has the only probe of the fleet, for as long as it extends its lease.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -325,4 +326,5 @@ class Breaker:
 
 
 def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+    """Rounded down: what may be done now must not have to wait for the next millisecond."""
+    return math.floor(seconds * 1000)

@@ -77,6 +77,11 @@ class Permit:
         self._lease: asyncio.Task[None] | None = None
         self._ended = False
 
+    @property
+    def probing(self) -> bool:
+        """Whether the call is the probe of an open breaker, and not answered or ended yet."""
+        return self._lease is not None
+
     def answering(self) -> None:
         """The first token is there: a probe has done its work, however long it may talk."""
         if self._ended or self._lease is None:

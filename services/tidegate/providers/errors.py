@@ -8,7 +8,7 @@ a time-out of ours; 408 and 504                     PROVIDER_TIMEOUT        retr
 the stream broke off or could not be read           PROVIDER_STREAM_CUT     retriable
 429 or any other status, when a quota is used up    PROVIDER_RATE_LIMITED   target
 401, 403, a key that cannot be read                 PROVIDER_CREDENTIALS    target
-404, a model that is not there, any other status    PROVIDER_REFUSED        target
+404, a model that is not there, any other status    PROVIDER_MISCONFIGURED  target
 400, 413, 415, 422                                  PROVIDER_REFUSED        caller
 the same, or in mid-stream, with a code of a filter CONTENT_FILTERED        content filter
 the same, with a code or a sentence of the length   CONTEXT_TOO_LONG        context length
@@ -93,7 +93,9 @@ _LENGTH_SENTENCE: Final = re.compile(
 )
 _SENTENCE_READ: Final = 2000
 
+_OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _REASONS: Final = {
+    **dict.fromkeys(_OF_THE_REQUEST, Reason.PROVIDER_REFUSED),
     401: Reason.PROVIDER_CREDENTIALS,
     403: Reason.PROVIDER_CREDENTIALS,
     408: Reason.PROVIDER_TIMEOUT,
@@ -101,9 +103,9 @@ _REASONS: Final = {
     429: Reason.PROVIDER_RATE_LIMITED,
     504: Reason.PROVIDER_TIMEOUT,
 }
-_OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _KINDS: Final = {
     Reason.PROVIDER_CREDENTIALS: ErrorKind.TARGET,
+    Reason.PROVIDER_MISCONFIGURED: ErrorKind.TARGET,
     Reason.PROVIDER_REFUSED: ErrorKind.CALLER,
     Reason.CONTENT_FILTERED: ErrorKind.CONTENT_FILTER,
     Reason.CONTEXT_TOO_LONG: ErrorKind.CONTEXT_LENGTH,
@@ -115,7 +117,8 @@ class ProviderError(Exception):
 
     `message` is a sentence for a person, without a word of prompt, answer or key. `retry_after` is
     seconds until a repeat makes sense, where that is known. `usage` is what the provider had told
-    of tokens when the call failed, None if nothing. `kind` None: what the reason says.
+    of tokens when the call failed, None if nothing. `kind` None: what the reason says. `counts` is
+    whether it uses up one of the calls that a run may make; who made the call may say that not.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class ProviderError(Exception):
         self.kind = kind or _KINDS.get(reason, ErrorKind.RETRIABLE)
         self.retry_after = retry_after
         self.usage = usage
+        self.counts = True
 
     @property
     def retriable(self) -> bool:
@@ -162,6 +166,8 @@ def from_error_chunk(error: ErrorChunkError) -> ProviderError:
         return ProviderError(reason, message)
     if error.codes & _QUOTA_CODES:
         return ProviderError(Reason.PROVIDER_RATE_LIMITED, message, kind=ErrorKind.TARGET)
+    if error.codes & _MODEL_CODES:
+        return ProviderError(Reason.PROVIDER_MISCONFIGURED, message)
     if "rate_limit" in told or error.code == "429":
         return ProviderError(Reason.PROVIDER_RATE_LIMITED, message)
     if "invalid_request" in told:
@@ -202,13 +208,10 @@ def _judge(status: int, codes: frozenset[str], sentence: str) -> tuple[Reason, E
     if status >= 500:
         return _REASONS.get(status, Reason.PROVIDER_UNAVAILABLE), None
     if codes & _MODEL_CODES:
-        return Reason.PROVIDER_REFUSED, ErrorKind.TARGET
+        return Reason.PROVIDER_MISCONFIGURED, None
     told = _told(codes, sentence if status in _OF_THE_REQUEST else "")
-    reason = told or _REASONS.get(status)
-    if reason is not None:
-        return reason, None
-    of_the_request = status in _OF_THE_REQUEST
-    return Reason.PROVIDER_REFUSED, ErrorKind.CALLER if of_the_request else ErrorKind.TARGET
+    # Any other status says that the route leads to no such API, not that the request is wrong.
+    return told or _REASONS.get(status, Reason.PROVIDER_MISCONFIGURED), None
 
 
 def _words(*words: str | None) -> str:

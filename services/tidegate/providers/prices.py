@@ -62,7 +62,9 @@ class PriceBook:
             return None
         found = _of_the_list(target, clamped(usage))
         if found is None:
-            self._unknown.add(place)
+            # An odd usage may be at fault; only a model that is not there at all is remembered.
+            if _of_the_list(target, _ONE_TOKEN) is None:
+                self._unknown.add(place)
             return None
         prices = found.model_price
         # What the list has no price for, it counts as free.

@@ -59,7 +59,7 @@ class Rounds:
         """A call was made and failed."""
         if self.error is None or error.retriable or not self.error.retriable:
             self.error = error
-        self._calls_left -= 1
+        self._calls_left -= error.counts
         self._seen.add(target.key)
         if error.kind is ErrorKind.TARGET:
             del self._targets[target.key]

@@ -87,12 +87,21 @@ class Attempts:
         if not self.knows(job.model):
             # The routes have changed since the job was looked at.
             return model_not_found()
-        calls = JobCalls(self._parts, held, job, writer, ledger, number=number)
+        routes = self._routes()
+        calls = JobCalls(
+            self._parts,
+            held,
+            job,
+            writer,
+            ledger,
+            number=number,
+            outdated=lambda: self._routes() is not routes,
+        )
         try:
             with self._deadline(held, job) as deadline:
                 work = asyncio.create_task(
                     self._caller.run(
-                        self._routes().plan(job.model),
+                        routes.plan(job.model),
                         calls.call,
                         deadline=deadline,
                         patience=BATCH if held.job_class is JobClass.BATCH else INTERACTIVE,

@@ -18,7 +18,7 @@ from tidegate.providers.breakers import Permit
 from tidegate.providers.chat_stream import ChatResult
 from tidegate.providers.clients import Clients
 from tidegate.providers.errors import ProviderError
-from tidegate.providers.ledger import Ledger
+from tidegate.providers.ledger import NOTHING, Ledger
 from tidegate.providers.routes import Target
 from tidegate.worker.answer import AnswerMeter
 from tidegate.worker.held_job import HeldJob
@@ -62,7 +62,8 @@ class CallParts:
 class JobCalls:
     """The calls of one job in this process, one after another, as attempts after `number`.
 
-    Close it when no more are made. `calling` says whether an attempt has begun and not failed.
+    Close it when no more are made. `calling` says whether an attempt has begun and not failed,
+    `outdated` whether the routes have changed since the targets were chosen.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class JobCalls:
         ledger: Ledger,
         *,
         number: int,
+        outdated: Callable[[], bool],
     ) -> None:
         self._parts = parts
         self._held = held
@@ -81,6 +83,7 @@ class JobCalls:
         self._writer = writer
         self._ledger = ledger
         self._number = number
+        self._outdated = outdated
         self._why = "again" if number else "first"
         self._starting: asyncio.Task[None] | None = None
         self._waits = False
@@ -117,6 +120,7 @@ class JobCalls:
         except ProviderError as error:
             self.calling, self._why = False, str(error.reason)
             self._failed(target, meter, error)
+            self._excuse_probe(permit, error)
             raise
         except BaseException:
             self._book(target, None, meter)
@@ -128,13 +132,14 @@ class JobCalls:
         """Says in the log that the job waits, until a time in epoch seconds.
 
         Raises:
-            ParkedError: too many batch jobs wait already.
+            ParkedError: too many batch jobs wait already, or this one for targets of old routes.
             FencedError, UnsettledError, OutputTooLongError: what the log raises.
         """
         held = self._held
         long = until - self._parts.clock() > _SHORT_SECONDS
-        if held.job_class is JobClass.BATCH and long and not self._waits:
-            if not self._parts.waits.enter(held.queue):
+        if held.job_class is JobClass.BATCH and long:
+            # Where the routes have changed, what is waited for here may never come back.
+            if self._outdated() or not (self._waits or self._parts.waits.enter(held.queue)):
                 raise ParkedError(until)
             self._waits = True
         if held.begun:
@@ -214,6 +219,16 @@ class JobCalls:
             why=error.message,
             base_url=target.base_url,
         )
+
+    def _excuse_probe(self, permit: Permit, error: ProviderError) -> None:
+        """A batch job waits an outage out: its probes are the fleet's, and use up no attempts.
+
+        Those that may have cost something do: a job whose own calls are at fault must have an end.
+        """
+        free = self._ledger.usage == NOTHING
+        if self._held.job_class is JobClass.BATCH and permit.probing and error.retriable and free:
+            error.counts = False
+            self._writer.excuse()
 
     def _book(
         self, target: Target, told: Usage | None, meter: AnswerMeter, failed: str = ""

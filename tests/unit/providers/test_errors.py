@@ -35,10 +35,10 @@ def status(answered: int, headers: dict[str, str] | None = None, **error: Any) -
     [
         (400, Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
         (401, Reason.PROVIDER_CREDENTIALS, ErrorKind.TARGET),
-        (402, Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+        (402, Reason.PROVIDER_MISCONFIGURED, ErrorKind.TARGET),
         (403, Reason.PROVIDER_CREDENTIALS, ErrorKind.TARGET),
-        (404, Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
-        (307, Reason.PROVIDER_REFUSED, ErrorKind.TARGET),
+        (404, Reason.PROVIDER_MISCONFIGURED, ErrorKind.TARGET),
+        (307, Reason.PROVIDER_MISCONFIGURED, ErrorKind.TARGET),
         (408, Reason.PROVIDER_TIMEOUT, ErrorKind.RETRIABLE),
         (409, Reason.PROVIDER_UNAVAILABLE, ErrorKind.RETRIABLE),
         (413, Reason.PROVIDER_REFUSED, ErrorKind.CALLER),
@@ -101,7 +101,9 @@ def test_servers_without_codes_say_in_a_sentence_that_it_is_too_long(sentence: s
 
 @pytest.mark.parametrize("code", ["model_not_found", "DeploymentNotFound"])
 def test_a_model_that_is_not_there_may_be_elsewhere(code: str) -> None:
-    assert from_openai(status(400, code=code)).kind is ErrorKind.TARGET
+    in_the_stream = chunk_error({"code": code, "type": "invalid_request_error"})
+    for error in (from_openai(status(400, code=code)), from_error_chunk(in_the_stream)):
+        assert (error.kind, error.reason) == (ErrorKind.TARGET, Reason.PROVIDER_MISCONFIGURED)
 
 
 def chunk_error(given: dict[str, Any]) -> ErrorChunkError:

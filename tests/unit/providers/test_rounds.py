@@ -47,6 +47,14 @@ def test_nothing_remains_when_all_failed_for_good_or_the_calls_are_used_up() -> 
         assert rounds.verdict(NOW) is error
 
 
+def test_a_call_that_does_not_count_uses_none_up() -> None:
+    rounds, error = Rounds([A], 1), down()
+    error.counts = False
+    rounds.failed(A, error, NOW)
+    rounds.begin()
+    assert rounds.next(NOW) == A
+
+
 def test_who_asked_for_time_is_given_it_while_others_are_called() -> None:
     rounds = Rounds([A, B], 10)
     rounds.failed(A, down(retry_after=7), NOW)

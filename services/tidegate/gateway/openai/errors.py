@@ -12,6 +12,7 @@ CANCELLED_BY_CALLER, OUTPUT_TOO_LONG    422     (the reason)              no
 PROVIDER_RATE_LIMITED                   429     (the reason)              if retriable
 JOB_UNREADABLE, INTERNAL                500     (the reason)              no
 PROVIDER_CREDENTIALS                    502     (the reason)              no
+PROVIDER_MISCONFIGURED                  502     (the reason)              no
 PROVIDER_STREAM_CUT, ATTEMPTS_EXHAUSTED 502     (the reason)              yes
 CIRCUIT_OPEN, PROVIDER_UNAVAILABLE      503     (the reason)              yes
 PROVIDER_TIMEOUT, DEADLINE_EXCEEDED     504     (the reason)              yes
@@ -44,6 +45,7 @@ _STATUS: Final[dict[str, int]] = {
     Reason.JOB_UNREADABLE: 500,
     Reason.INTERNAL: 500,
     Reason.PROVIDER_CREDENTIALS: 502,
+    Reason.PROVIDER_MISCONFIGURED: 502,
     Reason.PROVIDER_STREAM_CUT: 502,
     Reason.ATTEMPTS_EXHAUSTED: 502,
     Reason.ANSWER_DIVERGED: 502,
@@ -58,7 +60,14 @@ _CODES: Final[dict[str, str]] = {
     Reason.CONTEXT_TOO_LONG: "context_length_exceeded",
     Reason.ANSWER_DIVERGED: "answer_changed",
 }
-_HOPELESS: Final = frozenset({Reason.JOB_UNREADABLE, Reason.INTERNAL, Reason.PROVIDER_CREDENTIALS})
+_HOPELESS: Final = frozenset(
+    {
+        Reason.JOB_UNREADABLE,
+        Reason.INTERNAL,
+        Reason.PROVIDER_CREDENTIALS,
+        Reason.PROVIDER_MISCONFIGURED,
+    }
+)
 _TELL_WHEN: Final = frozenset({429, 503})
 _encoder = msgspec.json.Encoder()
 

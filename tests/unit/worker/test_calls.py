@@ -1,0 +1,79 @@
+"""Where a batch job waits: in its slot, or in the queue."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from tidegate.contracts.errors import Reason
+from tidegate.contracts.jobs import JobClass, QueuedJob
+from tidegate.contracts.subjects import job_subject
+from tidegate.worker.calls import CallParts, JobCalls, ParkedError
+from tidegate.worker.delivery import Delivery
+from tidegate.worker.held_job import HeldJob
+from tidegate.worker.waits import BatchWaits
+
+NOW = 1_000.0
+JOB = QueuedJob(
+    id="j1",
+    tenant="t1",
+    key_id="",
+    queue="default",
+    job_class=JobClass.BATCH,
+    ttl_ms=60_000,
+    model="m",
+    request_hash="",
+    request=msgspec.Raw(b"{}"),
+)
+UNUSED: Any = None
+
+
+def waits_of(slots: int) -> BatchWaits:
+    return BatchWaits(slots, Gauge("waiting", "", registry=CollectorRegistry()))
+
+
+def calls(
+    waits: BatchWaits, job_class: JobClass = JobClass.BATCH, *, outdated: bool = False
+) -> JobCalls:
+    parts = CallParts(
+        clients=UNUSED,
+        waits=waits,
+        tracing=UNUSED,
+        metrics=UNUSED,
+        worker="w",
+        clock=lambda: NOW,
+        monotonic=lambda: NOW,
+    )
+    subject = job_subject("default", job_class, JOB.tenant, JOB.id)
+    held = HeldJob(Delivery(subject, "", b"", 0), "default", job_class)
+    return JobCalls(parts, held, JOB, UNUSED, UNUSED, number=0, outdated=lambda: outdated)
+
+
+async def test_no_more_wait_in_their_slots_than_may() -> None:
+    waits = waits_of(16)
+    held = [calls(waits) for _ in range(3)]
+    for one in held[:2]:
+        # Again and again, it is one that waits.
+        for _ in range(2):
+            await one.wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    with pytest.raises(ParkedError):
+        await held[2].wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    held[0].close()
+    await held[2].wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    assert waits.count("default") == 2
+
+
+async def test_who_waits_for_targets_of_old_routes_goes_back_to_the_queue() -> None:
+    """They may never come back; and it holds a slot that the new ones could use."""
+    waits = waits_of(16)
+    with pytest.raises(ParkedError):
+        await calls(waits, outdated=True).wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    assert waits.count("default") == 0
+
+
+async def test_a_short_wait_and_an_interactive_one_are_made_where_they_are() -> None:
+    waits = waits_of(16)
+    await calls(waits, outdated=True).wait(Reason.CIRCUIT_OPEN, NOW + 1)
+    await calls(waits, JobClass.INTERACTIVE, outdated=True).wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    assert waits.count("default") == 0
