@@ -1,6 +1,7 @@
 """Without these an HTTP client would meet errors in forms it cannot read, or none at all."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 from opentelemetry.trace import get_current_span
 
+from tidegate.chassis import http_server
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.health import Health, serve_health
 from tidegate.chassis.http_errors import install_http_errors, read_json
@@ -23,6 +25,7 @@ from tidegate.chassis.tracing import Tracing, trace_id_of
 from tidegate.contracts.errors import ResourceExhausted
 
 SECRET = "my secret diary"
+LARGE = 32 * 2**20
 ANY_PORT = ListenAddress("127.0.0.1:0")
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -38,6 +41,8 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
 class Service:
     """Handlers with every way to fail, and a client."""
 
+    connection: asyncio.Transport  # Of the last large answer.
+
     def __init__(self) -> None:
         self.entered = asyncio.Event()
         self.release = asyncio.Event()
@@ -49,6 +54,7 @@ class Service:
         app.router.add_get("/crash", self.crash)
         app.router.add_get("/cut", self.cut)
         app.router.add_get("/wait/{id}", self.wait)
+        app.router.add_get("/large", self.large)
         install_http_errors(app, ChassisMetrics(self.registry), Tracing())
         self.server = HttpServer("http", app, ANY_PORT)
 
@@ -61,6 +67,11 @@ class Service:
 
     async def crash(self, _: web.Request) -> web.Response:
         raise ValueError(SECRET)
+
+    async def large(self, request: web.Request) -> web.Response:
+        assert request.transport is not None
+        self.connection = request.transport
+        return web.Response(body=bytes(LARGE))
 
     async def cut(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -280,3 +291,26 @@ async def test_probes_and_metrics(client: aiohttp.ClientSession) -> None:
         assert "tidegate_build_info" in await response.text()
         assert response.content_type == "text/plain"
     await server.stop(Deadline(1))
+
+
+async def test_who_does_not_read_its_answer_is_cut_off(
+    service: Service, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the whole answer would stay in memory for as long as the client likes."""
+    async with client.get(service.url("/large")) as response:
+        assert len(await response.read()) == LARGE
+    monkeypatch.setattr(http_server, "_SEND_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "_SLOWEST_READER", 2**40)
+    address = service.server.address
+    reader, writer = await asyncio.open_connection(address.host, address.port, limit=2**10)
+    try:
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readexactly(1)
+        while not service.connection.is_closing():
+            await asyncio.sleep(0.02)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(LARGE)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()

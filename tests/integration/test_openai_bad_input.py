@@ -224,6 +224,16 @@ async def test_chunks_that_cannot_be_read_are_a_400(world: GatewayWorld) -> None
     assert await world.waiting() == 0
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_cannot_be_unpacked_is_a_400(world: GatewayWorld, encoding: str) -> None:
+    status, error = await refused(world, data=CHAT_BYTES, headers=unpacked_as(encoding))
+    assert (status, error["code"]) == (400, "invalid_request")
+
+
+def unpacked_as(encoding: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Content-Encoding": encoding}
+
+
 async def test_a_body_that_breaks_off_leaves_nothing(world: GatewayWorld) -> None:
     address = world.gateway.http.address
     _, writer = await asyncio.open_connection(address.host, address.port)

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.support.gateway_world import CHAT, ROUTES, TENANT, GatewayWorld, until
 from tests.support.nats_server import NatsServer
 from tidegate.contracts.jobs import job_id_for
+from tidegate.eventlog.reader import LogReader
 
 URL = "/v1/chat/completions"
 
@@ -39,6 +41,28 @@ async def test_a_client_that_goes_while_its_job_is_made_leaves_no_job_running(
                 return bool((await response.json()).get("state") == "cancelled")
 
         await until(over)
+
+
+async def test_a_client_that_goes_before_it_reads_leaves_no_job_running(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, subscribe = asyncio.Event(), LogReader._subscribe
+
+    async def never_the_first_time(self: LogReader, shard: int, log: str) -> None:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.Event().wait()
+        await subscribe(self, shard, log)
+
+    monkeypatch.setattr(LogReader, "_subscribe", never_the_first_time)
+    async with GatewayWorld(nats_server, tmp_path, linger_seconds=0.2) as world:
+        asking = asyncio.create_task(world.http.post(URL, json=CHAT).__aenter__())
+        await begun.wait()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await until(world.nothing_waits)
+        async with world.http.get("/v1/jobs") as response:
+            assert [job["state"] for job in (await response.json())["jobs"]] == ["cancelled"]
 
 
 async def _running(name: str) -> bool:

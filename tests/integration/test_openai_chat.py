@@ -102,6 +102,7 @@ async def test_headers_do_not_wait_for_ever_and_silence_beats(world: GatewayWorl
         (Failed("PROVIDER_TIMEOUT", "no", True), (504, "provider_timeout", {})),
         (Failed("PROVIDER_STREAM_CUT", "no", True), (502, "provider_stream_cut", {})),
         (Failed("PROVIDER_CREDENTIALS", "no"), (502, "provider_credentials", NEVER)),
+        (Failed("PROVIDER_MISCONFIGURED", "no"), (502, "provider_misconfigured", NEVER)),
     ],
 )
 async def test_an_error_before_the_first_token_is_an_http_error(
@@ -276,6 +277,20 @@ async def _refuses(http: aiohttp.ClientSession) -> bool:
             return False
         assert (await response.json())["error"]["code"] == "draining"
         return True
+
+
+async def test_who_finds_no_place_to_be_answered_at_made_no_job(world: GatewayWorld) -> None:
+    """It would be run, and paid for, with nobody to read it."""
+    narrow = await world.start_gateway(max_streams_per_tenant=1)
+    async with world.client(narrow, world.key) as http:
+        asking = [asyncio.create_task(http.post(URL, json=CHAT).__aenter__()) for _ in range(5)]
+        worker = asyncio.create_task(answering(world, "one"))
+        answers = await asyncio.gather(*asking)
+        assert sorted(answer.status for answer in answers) == [200, 429, 429, 429, 429]
+        for answer in answers:
+            answer.release()
+    await worker
+    assert (await world.peer.jetstream.api("STREAM.INFO.JOBS"))["state"]["last_seq"] == 1
 
 
 async def test_models_are_listed_and_shown(world: GatewayWorld) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.support.gateway_world import CHAT, GatewayWorld, until
 from tests.support.log_world import completed
 from tests.support.nats_server import NatsServer
-from tests.support.openai_door import URL, answering, failing, next_job
+from tests.support.openai_door import STREAM, URL, answering, failing, next_job
+from tests.support.tcp_proxy import TcpProxy, Way
 from tidegate.contracts.events import Delta, Failed
 
 JOINED = "tidegate_gateway_blind_repeats_joined_total"
@@ -40,7 +41,8 @@ async def test_a_blind_repeat_finds_its_job(world: GatewayWorld, state: str) -> 
     await until(lambda: _remembered(world))
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    again = asyncio.create_task(_status_and_job(world, repeat(1)))
+    # Streamed or not is how the answer is given, and no part of what is asked.
+    again = asyncio.create_task(_status_and_job(world, repeat(1), STREAM))
     if state != "completed":
         await until(lambda: world.metric(f"{JOINED} 1.0"))
         writer = writer if state == "running" else await world.worker_plays(job_id)
@@ -69,6 +71,49 @@ async def test_another_request_is_another_job(world: GatewayWorld, change: str) 
     status, second = await _status_and_job(world, headers, body)
     assert (status, second) == (200, await worker)
     assert second != first
+
+
+async def test_a_repeat_of_a_create_whose_outcome_is_unknown_makes_no_second_job(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """It was stored, and will be run; the client is told 503, and asks again on its own."""
+    async with TcpProxy(nats_server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with GatewayWorld(nats_server, tmp_path, nats_url=url, settle_seconds=0.5) as world:
+            worker = asyncio.create_task(answering(world, "warm"))
+            await _status_and_job(world, {})
+            await worker
+            proxy.swallow(Way.DOWN)
+            async with world.http.post(URL, json=CHAT, headers=repeat(0)) as response:
+                assert response.status == 503
+                assert (await response.json())["error"]["code"] == "create_unknown"
+                unknown = response.headers["x-tidegate-job"]
+            proxy.cut()
+            await until(lambda: _takes_jobs(world))
+            again = asyncio.create_task(_status_and_job(world, repeat(1)))
+            await until(lambda: world.metric(f"{JOINED} 1.0"))
+            writer = await world.worker_plays(unknown)
+            await writer.seal(completed())
+            assert await again == (200, unknown)
+
+
+async def test_a_repeat_of_a_create_that_was_refused_makes_the_job(world: GatewayWorld) -> None:
+    """What is remembered before it is made may never have been."""
+    await world.create()
+    full = await world.start_gateway(max_jobs_in_flight=1)
+    asking = world.client(full, world.key)
+    async with asking as http, http.post(URL, json=CHAT, headers=repeat(0)) as response:
+        assert response.status == 429
+    await until(lambda: _remembered(world))
+    worker = asyncio.create_task(answering(world, "at last", after=1))
+    assert await _status_and_job(world, repeat(1)) == (200, await worker)
+    assert await _status_and_job(world, repeat(2)) == (200, await worker)
+    assert await _jobs_made(world) == 2
+
+
+async def _takes_jobs(world: GatewayWorld) -> bool:
+    async with world.http.get(f"http://{world.gateway.health.address}/readyz") as response:
+        return response.status == 200
 
 
 async def _status_and_job(

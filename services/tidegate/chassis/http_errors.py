@@ -20,6 +20,7 @@ from tidegate.chassis.incidents import incident
 from tidegate.chassis.metrics import ChassisMetrics
 from tidegate.chassis.tracing import Tracing, extract
 from tidegate.contracts.errors import (
+    InvalidRequest,
     MethodNotAllowed,
     NotFound,
     Reason,
@@ -119,6 +120,8 @@ async def _answer(
         if refusal.status < 400:
             raise
         return _refusal(refusal)
+    except web.RequestPayloadError:
+        error = InvalidRequest("the body is not what its Content-Encoding says")
     except TidegateError as known:
         error = known
     except ConnectionResetError:

@@ -1,5 +1,6 @@
 """An aiohttp application as a component."""
 
+import asyncio
 import secrets
 
 import structlog
@@ -21,6 +22,11 @@ _SHARE_OF_DEADLINE = 0.45
 # Connections that may wait to be accepted. The usual 128 overflows when a thousand clients come
 # back at once, and then they wait for seconds.
 _ACCEPT_BACKLOG = 4096
+
+# How long a client may take over an answer that is sent whole: so many seconds, and one more for
+# each so many bytes. Who reads nothing would hold it in memory for as long as it likes.
+_SEND_SECONDS = 30.0
+_SLOWEST_READER = 64 * 1024
 
 
 class HttpServer:
@@ -100,11 +106,25 @@ class _Server(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    """Answers what is no HTTP as we answer all errors.
+    """Answers what is no HTTP as we answer all errors, and waits for no client for ever.
 
     The library would quote, to the caller and into the log, what it could not read: a header that
     holds a key, a prompt where a length should stand.
     """
+
+    @override
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        seconds = _SEND_SECONDS + (resp.content_length or 0) / _SLOWEST_READER
+        try:
+            async with asyncio.timeout(seconds):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            _log.info("cut off, for the answer was not read", path=request.path)
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
 
     @override
     def handle_error(

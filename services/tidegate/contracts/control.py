@@ -31,7 +31,7 @@ def encode_cancel(created_ms: int) -> bytes:
 
 
 def cancels(payload: bytes, created_ms: int) -> bool:
-    """Whether a record means the job whose message was stored then; one nobody can read does not."""
+    """Whether a record means the job whose message was stored then; an unreadable one does not."""
     try:
         return _decoder.decode(payload).created_ms == created_ms
     except UNDECODABLE:

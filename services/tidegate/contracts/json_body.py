@@ -13,6 +13,10 @@ from tidegate.contracts.events import UNDECODABLE
 # could decode and the next, deeper in its own calls, could not.
 DEEPEST: Final = 100
 
+# Values in one body. To read one takes about 2 microseconds, in which this process does nothing
+# else. Bytes do not bound that: the same 8 MiB hold one text, or millions of empty lists.
+MOST_VALUES: Final = 100_000
+
 # Of what the caller wrote, in an error: names and values may be as long as the body.
 _LONGEST_ECHO: Final = 200
 
@@ -24,13 +28,20 @@ _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 
 
 def decode_body(
-    decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, *, path: str = ""
+    decoder: msgspec.json.Decoder[T],
+    body: bytes | msgspec.Raw,
+    *,
+    path: str = "",
+    most: int = MOST_VALUES,
 ) -> T:
     """The value of a body of JSON; `path` is where it stands in the caller's request.
+
+    It may hold about `most` values.
 
     Raises:
         InvalidRequest: names the field, with UNSUPPORTED_FIELD for one that is not offered.
     """
+    _require_few_values(body, path, most)
     try:
         return decoder.decode(body)
     except RecursionError as error:
@@ -39,6 +50,23 @@ def decode_body(
         raise _invalid(str(error), path) from error
     except UNDECODABLE as error:
         raise _no_json(path) from error
+
+
+def _require_few_values(body: bytes | msgspec.Raw, path: str, most: int) -> None:
+    """Counts what separates values outside of texts, without decoding; takes 3 ms for 1 MiB."""
+    text = bytes(body)
+    if len(text) <= 2 * most:
+        return
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Each value may have a key beside it, and each text two quotes.
+    many = bare.count(b'"') > 4 * most
+    if not many:
+        outside = b"".join(bare.split(b'"')[::2])
+        many = sum(map(outside.count, (b",", b"[", b"{"))) > most
+    if many:
+        raise InvalidRequest(
+            f"{path or 'the body'} holds more than {most} values", field=path or None
+        )
 
 
 def _no_json(path: str) -> InvalidRequest:

@@ -228,7 +228,7 @@ def _make_lingers(parts: _Parts, presence: Presence, jobs: Jobs) -> Lingers:
         base.jetstream,
         base.guard,
         presence,
-        Census(base.nats),
+        Census(base.nats, answer_seconds=parts.settings.linger_answer_seconds),
         linger=parts.settings.linger_seconds,
         cancel=jobs.cancel_unread,
         metrics=parts.metrics,

@@ -65,10 +65,15 @@ _PAUSE_SECONDS: Final = (0.02, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a caller asks for. `chat_field` is where the chat stands in the caller's request."""
+    """What a caller asks for. `chat_field` is where the chat stands in the caller's request.
+
+    `job_id` is the job's id where it was chosen before; `again` says that a job of it may be there.
+    """
 
     chat: Chat
     request_id: str = ""
+    job_id: str = ""
+    again: bool = False
     job_class: JobClass = JobClass.INTERACTIVE
     ttl_seconds: float | None = None
     ttl_field: str = "ttl"
@@ -129,7 +134,8 @@ class Creator:
             ResourceExhausted: there is no room now.
             Unavailable: not accepted; or with CREATE_UNKNOWN and the job's id, not known.
         """
-        return await self._take_in(self._prepare(caller, new), repeatable=bool(new.request_id))
+        repeatable = new.again or bool(new.request_id)
+        return await self._take_in(self._prepare(caller, new), repeatable=repeatable)
 
     async def replay(self, caller: Caller, old: QueuedJob, request_id: str) -> JobView:
         """A job that asks once more what `old` asked, or the one that this request id already made.
@@ -173,8 +179,9 @@ class Creator:
         bound = request_bound(self._max_payload())
         if len(canonical) > bound:
             raise too_large(bound)
+        named = job_id_for(caller.tenant, new.request_id) if new.request_id else new.job_id
         return QueuedJob(
-            id=job_id_for(caller.tenant, new.request_id) if new.request_id else new_job_id(),
+            id=named or new_job_id(),
             tenant=caller.tenant,
             key_id=caller.key_id,
             queue=route.queue,

@@ -7,6 +7,7 @@ taxonomy only; another tenant's job does not exist here.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from tidegate.chassis.jetstream import (
@@ -36,7 +37,7 @@ from tidegate.eventlog.tail import Entry
 from tidegate.eventlog.writer import LogLimits
 from tidegate.gateway.creation import Creator, NewJob, unavailable
 from tidegate.gateway.dead_letters import remove_letters
-from tidegate.gateway.followers import Followers
+from tidegate.gateway.followers import Followers, Place
 from tidegate.gateway.listing import Lister, Page
 from tidegate.gateway.store_errors import store_errors
 
@@ -136,11 +137,11 @@ class Jobs:
             raise unavailable()
 
     async def follow(
-        self, caller: Caller, job_id: str, after_sequence: int, *, resumable: bool = True
+        self, caller: Caller, job_id: str, after_sequence: int, place: Place | None = None
     ) -> AsyncGenerator[list[Entry], None]:
         """The job's events after a sequence, in batches, until its terminal one.
 
-        Whose client cannot resume is left more time when this process drains.
+        `place` is the stream's, where it was taken before; else it is taken now.
 
         Raises:
             InvalidRequest: the sequence is negative.
@@ -151,22 +152,33 @@ class Jobs:
         if after_sequence < 0:
             raise InvalidRequest("after_sequence must not be negative", field="after_sequence")
         caller.check_job(job_id)
-        followers = self._followers
-        with followers.one_more(caller.tenant, resumable=resumable) as place, store_errors():
+        taken = self._followers.one_more(caller.tenant) if place is None else nullcontext(place)
+        with taken as held, store_errors():
             events = self._reader.events(
                 caller.tenant,
                 job_id,
                 after_sequence,
-                wake=place.wake,
-                before_wait=place.check,
+                wake=held.wake,
+                before_wait=held.check,
             )
             async with contextlib.aclosing(events):
                 async for batch in events:
                     yield batch
 
     def check_room(self, caller: Caller) -> None:
-        """Raises where a job that cannot be resumed could be made, but not followed."""
+        """Returns where there is a place for a stream that cannot be resumed, or raises as it."""
         self._followers.check_room(caller.tenant, resumable=False)
+
+    def place(self, caller: Caller) -> AbstractContextManager[Place]:
+        """The place of a stream that cannot be resumed, so that no job is made in vain.
+
+        It is left more time when this process drains.
+
+        Raises:
+            ResourceExhausted: there are too many streams, of this tenant or here.
+            Unavailable: this process drains.
+        """
+        return self._followers.one_more(caller.tenant, resumable=False)
 
     async def drain(self, seconds: float) -> None:
         """As `Followers.drain`."""

@@ -76,7 +76,7 @@ class GatewayMetrics:
         )
         self.recent_joins = Counter(
             "tidegate_gateway_blind_repeats_joined_total",
-            "Chat completions that a client repeated without a key and that found their job.",
+            "Chat completions that a client repeated without a key and that got the same job.",
             registry=registry,
         )
         self.recent_failures = Counter(

@@ -216,6 +216,15 @@ class GatewaySettings(
             "cancelled then is. Long enough for a client that lost its connection to come back."
         ),
     )
+    linger_answer_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=30,
+        description=(
+            "Seconds that every process has to say whether it has readers of a job, asked twice "
+            "before the job is cancelled. More where processes are slow to answer."
+        ),
+    )
     stream_replicas: int = Field(
         1, ge=1, le=5, description="Copies of every stream: 1 on one server, 3 in production."
     )

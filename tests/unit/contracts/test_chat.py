@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tidegate.contracts.chat import canonical_chat, parse_chat
 from tidegate.contracts.errors import InvalidRequest, Reason
 from tidegate.contracts.extra import require_offered
-from tidegate.contracts.json_body import DEEPEST
+from tidegate.contracts.json_body import DEEPEST, MOST_VALUES
 
 USER = {"role": "user", "content": "hi"}
 BODY: dict[str, Any] = {"model": "sim-1", "messages": [USER]}
@@ -352,3 +352,18 @@ def test_what_a_surface_reads_for_itself_is_no_extra_field() -> None:
     body = json.dumps(BODY | {"service_tier": "flex"}).encode()
     chat = parse_chat(body, apart=frozenset({"service_tier"}))
     assert canonical_chat(chat) == canonical_chat(parse_chat(json.dumps(BODY).encode()))
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "1", '"a"', '{"a":1}'])
+def test_a_body_of_very_many_values_is_refused_before_it_is_read(value: str) -> None:
+    """A few MiB of such values would keep the process from everything else for seconds."""
+    many = ",".join([value] * (MOST_VALUES + 1))
+    refused = refusal(f'{{"model":"sim-1","messages":[{{}}],"tools":[{many}]}}'.encode())
+    assert f"more than {MOST_VALUES} values" in refused.message
+
+
+@pytest.mark.parametrize("text", ["a,b,[{", '\\"', "\\\\", '\\\\\\",[{'])
+def test_what_stands_in_a_text_is_no_value(text: str) -> None:
+    content = text * MOST_VALUES
+    body = f'{{"model":"sim-1","messages":[{{"role":"user","content":"{content}"}}]}}'.encode()
+    assert canonical_chat(parse_chat(body))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -12,11 +12,12 @@ from tidegate.chassis.incidents import incident
 from tidegate.chassis.keyring import Caller
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.chassis.transport import limit_unsent
-from tidegate.contracts.errors import InternalError, NotFound, TidegateError
+from tidegate.contracts.errors import InternalError, TidegateError
 from tidegate.contracts.events import JobState
-from tidegate.contracts.jobs import JobView
+from tidegate.contracts.jobs import JobView, new_job_id
 from tidegate.gateway.creation import NewJob
 from tidegate.gateway.entrance import Entrance, header
+from tidegate.gateway.followers import Place
 from tidegate.gateway.jobs import Jobs
 from tidegate.gateway.metrics import GatewayMetrics
 from tidegate.gateway.openai import request as asked_for
@@ -87,43 +88,48 @@ class ChatApi:
         headers = {name: header(request, name) for name in _HEADERS}
         body = await self._entrance.read_json_body(request)
         asked = parse_completion(body, headers)
-        job = await self._job(caller, asked)
-        with self._metrics.streams.track_inprogress():
-            async with Batches(self._jobs.follow(caller, job.id, 0, resumable=False)) as batches:
-                if asked.stream:
-                    return await self._stream(request, asked, job, batches)
-                return await self._whole(asked, job, batches)
+        with self._jobs.place(caller) as place, self._metrics.streams.track_inprogress():
+            job = await self._job(caller, asked)
+            async with Batches(self._jobs.follow(caller, job.id, 0, place)) as batches:
+                try:
+                    if asked.stream:
+                        return await self._stream(request, asked, job, batches)
+                    return await self._whole(asked, job, batches)
+                except asyncio.CancelledError:
+                    if not batches.begun:
+                        self._guard.spawn("abandoned-job", self._look_in(caller, job.id))
+                    raise
 
     async def _job(self, caller: Caller, asked: Completion) -> JobView:
-        digest = ""
-        if not asked.idempotency_key and asked.retry_count is not None:
-            digest = digest_of(caller, asked)
-        if digest and asked.retry_count and (job := await self._made_before(caller, digest)):
-            return job
-        making = asyncio.create_task(self._make(caller, asked, digest), name="make-job")
+        making = asyncio.create_task(self._make(caller, asked), name="make-job")
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
             self._guard.spawn("abandoned-job", self._abandon(caller, making))
             raise
 
-    async def _make(self, caller: Caller, asked: Completion, digest: str) -> JobView:
+    async def _make(self, caller: Caller, asked: Completion) -> JobView:
         new = NewJob(
             chat=asked.chat,
             request_id=asked.idempotency_key,
             job_class=asked.job_class,
             on_disconnect=asked.on_disconnect,
         )
-        job = await self._jobs.create(caller, new)
-        if digest:
-            self._recent.remember(caller, digest, job.id)
-        return job
+        if asked.idempotency_key or asked.retry_count is None:
+            return await self._jobs.create(caller, new)
+        digest = digest_of(caller, asked)
+        if asked.retry_count and (job_id := await self._recent.find(caller, digest)):
+            job = await self._jobs.create(caller, replace(new, job_id=job_id, again=True))
+            if job.state not in _NOT_AGAIN:
+                self._metrics.recent_joins.inc()
+                return job
+        job_id = new_job_id()
+        # Before it is made: a repeat may come while that is under way, or when its end is unknown.
+        self._recent.remember(caller, digest, job_id)
+        return await self._jobs.create(caller, replace(new, job_id=job_id))
 
     async def _abandon(self, caller: Caller, making: asyncio.Task[JobView]) -> None:
-        """Reads for a moment the job of a client that went while it was made.
-
-        A job that never had a reader has none that could leave, and would run for nobody.
-        """
+        """Sees to the job of a client that went while it was made."""
         await asyncio.wait((making,))
         if making.cancelled():
             return
@@ -132,23 +138,18 @@ class ChatApi:
             if not isinstance(error, TidegateError):
                 incident("abandoned job", error)
             return
-        with contextlib.suppress(TidegateError):
-            async with Batches(self._jobs.follow(caller, making.result().id, 0)) as batches:
-                await batches.next(_MOMENT)
+        await self._look_in(caller, making.result().id)
 
-    async def _made_before(self, caller: Caller, digest: str) -> JobView | None:
-        """The job that a client means which repeats blindly; not one that failed."""
-        job_id = await self._recent.find(caller, digest)
-        if job_id is None:
-            return None
-        try:
-            job = await self._jobs.get(caller, job_id)
-        except NotFound:
-            return None
-        if job.state in _NOT_AGAIN:
-            return None
-        self._metrics.recent_joins.inc()
-        return job
+    async def _look_in(self, caller: Caller, job_id: str) -> None:
+        """Reads a job for a moment, whose client went before it is known to have read.
+
+        A job that never had a reader has none that could leave, and would run for nobody.
+        """
+        with contextlib.suppress(TidegateError):
+            # Not one of the bounded places, for want of which nobody would look.
+            place = Place(resumable=True)
+            async with Batches(self._jobs.follow(caller, job_id, 0, place)) as batches:
+                await batches.next(_MOMENT)
 
     async def _whole(self, asked: Completion, job: JobView, batches: Batches) -> web.Response:
         whole = WholeCompletion(
@@ -191,6 +192,8 @@ class ChatApi:
         while not chunks.ended:
             try:
                 batch = await batches.next(out.patience())
+                if batch == []:
+                    raise InternalError("the job's log has no end")
                 frames = [chunks.take(entry) for entry in batch or ()]
             except TidegateError as error:
                 if not out.begun:
@@ -200,8 +203,6 @@ class ChatApi:
                 break
             if batch is None:
                 await out.send(HEARTBEAT)
-            elif not batch:
-                raise InternalError("the job's log has no end")
             elif data := b"".join(frames):
                 await out.send(data)
         return chunks.problem

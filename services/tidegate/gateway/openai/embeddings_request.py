@@ -12,6 +12,8 @@ from tidegate.contracts.extra import encode_with, extra_members
 from tidegate.contracts.json_body import decode_body, require_unique_keys
 
 MOST_INPUTS: Final = 2048
+# Tokens are values too; OpenAI takes 300,000 of them at once.
+_MOST_VALUES: Final = 310_000
 
 _Token = Annotated[int, Meta(ge=0, lt=2**31)]
 
@@ -48,7 +50,7 @@ def parse_embeddings(body: bytes) -> Embeddings:
     Raises:
         InvalidRequest: names the field.
     """
-    request = decode_body(_decoder, body)
+    request = decode_body(_decoder, body, most=_MOST_VALUES)
     require_unique_keys(body)
     if isinstance(request.input, list):
         _check_list(request.input)

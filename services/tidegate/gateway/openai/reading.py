@@ -15,6 +15,7 @@ class Batches:
     """
 
     def __init__(self, batches: AsyncGenerator[list[Entry], None]) -> None:
+        self.begun = False  # Whether there was a batch.
         self._batches = batches
         self._next: asyncio.Task[list[Entry]] | None = None
 
@@ -29,7 +30,9 @@ class Batches:
         if not done:
             return None
         task, self._next = self._next, None
-        return await task
+        batch = await task
+        self.begun = True
+        return batch
 
     async def __aenter__(self) -> Self:
         return self

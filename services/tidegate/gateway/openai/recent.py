@@ -46,7 +46,7 @@ class Recent:
         self._metrics = metrics
 
     def remember(self, caller: Caller, digest: str, job_id: str) -> None:
-        """Remembers the job, while its answer is under way; the last one of a digest counts."""
+        """Remembers the job, which may not be made yet; the last one of a digest counts."""
         subject = recent_subject(caller.tenant, digest)
         self._guard.spawn("recent", self._publish(subject, _encoder.encode(_Record(job_id))))
 
