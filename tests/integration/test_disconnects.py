@@ -40,11 +40,17 @@ from tidegate.v1.jobs_pb2_grpc import JobServiceStub
 
 # Long enough that nothing but the end of a test ends it.
 NEVER = 600.0
+# Where nobody is there to answer, no time need be given for it.
+_HASTY = {"linger_seconds": 0.2, "linger_answer_seconds": 0.1}
+# Where another process is to answer, it has the time of a loaded machine.
+_PATIENT = {"linger_seconds": 0.2, "linger_answer_seconds": 1.0}
 
 
 @pytest.fixture
-async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[GatewayWorld]:
-    async with GatewayWorld(nats_server, tmp_path, linger_seconds=0.2) as world:
+async def world(
+    request: pytest.FixtureRequest, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[GatewayWorld]:
+    async with GatewayWorld(nats_server, tmp_path, **getattr(request, "param", _HASTY)) as world:
         yield world
 
 
@@ -169,6 +175,7 @@ async def test_a_queued_job_ends_without_any_worker(
     await until(world.nothing_waits)
 
 
+@pytest.mark.parametrize("world", [_PATIENT], indirect=True)
 async def test_a_reader_on_another_surface_keeps_the_job_alive(
     world: GatewayWorld, streaming: StreamingProcess
 ) -> None:
@@ -259,7 +266,8 @@ async def test_a_reader_that_goes_during_an_outage_is_told_of_after_it(
 async def test_a_gateway_that_stops_leaves_its_lingers_to_another(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    async with GatewayWorld(nats_server, tmp_path, linger_seconds=NEVER) as world:
+    never = _HASTY | {"linger_seconds": NEVER}
+    async with GatewayWorld(nats_server, tmp_path, **never) as world:
         job_id = await running(world)
         async with over_grpc(world, job_id):
             pass
@@ -289,7 +297,7 @@ async def test_a_killed_gateway_cancels_nothing(
         await until(begun)
         await gateway.kill()
     # Another one takes over, and cancels what is left from now on.
-    await world.start_gateway(linger_seconds=0.2)
+    await world.start_gateway()
     async with over_sse(world, streaming, other):
         pass
     await until(partial(cancelled, world, other))
@@ -355,8 +363,8 @@ async def test_the_providers_connection_is_closed_and_what_was_used_is_booked(
     (tmp_path / "workers").mkdir()
     async with WorkerWorld(nats_server, tmp_path / "workers", tokens_per_second=20) as workers:
         await workers.start_worker()
-        routes = {"routes_file": workers.routes_file}
-        async with GatewayWorld(nats_server, tmp_path, linger_seconds=0.2, **routes) as world:
+        own: dict[str, Any] = _HASTY | {"routes_file": workers.routes_file}
+        async with GatewayWorld(nats_server, tmp_path, **own) as world:
             detached = await world.create(request=CHAT | {"max_tokens": 60})
             job = await world.create(request=CHAT | {"max_tokens": 5_000}, on_disconnect="cancel")
             for each in (detached, job):

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tidegate import __version__
+from tidegate.cli.job_id import JOB_ID
 
 _SERVICES = {
     "gateway": "The way in: accepts jobs over gRPC and HTTP.",
@@ -109,7 +110,7 @@ def jobs() -> None:
 
 
 @jobs.command("get")
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 def jobs_get(job_id: str) -> None:
     """Print a job as JSON."""
     from tidegate.cli.jobs import run_get
@@ -127,7 +128,7 @@ def jobs_list(limit: int) -> None:
 
 
 @jobs.command("cancel")
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 def jobs_cancel(job_id: str) -> None:
     """Ask for the end of a job."""
     from tidegate.cli.jobs import run_cancel
@@ -136,7 +137,7 @@ def jobs_cancel(job_id: str) -> None:
 
 
 @jobs.command("watch")
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 @click.option("--after-sequence", type=click.IntRange(min=0), default=0, show_default=True)
 def jobs_watch(job_id: str, after_sequence: int) -> None:
     """Follow a job and print its answer as it is made."""
@@ -160,7 +161,7 @@ def dlq_list(limit: int) -> None:
 
 
 @dlq.command("show")
-@click.argument("job_id")
+@click.argument("job_id", type=JOB_ID)
 @click.option("--request", "with_request", is_flag=True, help="Also what the job asked the model.")
 def dlq_show(job_id: str, with_request: bool) -> None:
     """Print the dead letter of a job as JSON: why it failed, how often it was tried."""
@@ -170,7 +171,7 @@ def dlq_show(job_id: str, with_request: bool) -> None:
 
 
 @dlq.command("replay")
-@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.argument("job_ids", nargs=-1, type=JOB_ID, metavar="[JOB_ID]...")
 @click.option("--all", "every", is_flag=True, help="Every dead letter that there is now.")
 def dlq_replay(job_ids: tuple[str, ...], every: bool) -> None:
     """Make a new job of a dead letter, which is removed once that is accepted.
@@ -186,7 +187,7 @@ def dlq_replay(job_ids: tuple[str, ...], every: bool) -> None:
 
 
 @dlq.command("purge")
-@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.argument("job_ids", nargs=-1, type=JOB_ID, metavar="[JOB_ID]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def dlq_purge(job_ids: tuple[str, ...], yes: bool) -> None:
     """Remove the dead letters of these jobs, or all of this key's tenant. Asks before."""

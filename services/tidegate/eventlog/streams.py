@@ -84,6 +84,8 @@ def _around_the_jobs(common: dict[str, Any]) -> list[dict[str, Any]]:
         "retention": "limits",
         "discard": "old",
         "max_msgs_per_subject": 1,
+        # In a long outage every interactive job leaves one.
+        "max_msgs": 1_000_000,
         "max_age": 7 * _DAY,
     }
     # A key-value bucket, so that `nats kv` shows it. Readers hear of a change from the server

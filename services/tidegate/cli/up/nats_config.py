@@ -10,10 +10,8 @@ from typing import Final
 # The bundled server's bound on one message, which bounds prompts and whole answers.
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 
-_READ_LEADER: Final = [
-    "$JS.API.STREAM.INFO.*",
-    "$JS.API.STREAM.MSG.GET.*",
-]
+_LOOK_AT_STREAMS: Final = "$JS.API.STREAM.INFO.*"
+_READ_JOBS_AND_LOGS: Final = ["$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.STREAM.MSG.GET.EVENTS"]
 
 # What each user may publish and subscribe to.
 USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
@@ -29,7 +27,8 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "readers.>",
             "here.>",
             "$KV.tidegate_breakers.>",
-            *_READ_LEADER,
+            _LOOK_AT_STREAMS,
+            "$JS.API.STREAM.MSG.GET.*",
             "$JS.API.STREAM.CREATE.*",
             "$JS.API.STREAM.UPDATE.*",
             "$JS.API.STREAM.MSG.DELETE.JOBS",
@@ -46,7 +45,10 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
         [
             "events.>",
             "dlq.>",
-            *_READ_LEADER,
+            _LOOK_AT_STREAMS,
+            *_READ_JOBS_AND_LOGS,
+            "$JS.API.STREAM.MSG.GET.CONTROL",
+            "$JS.API.STREAM.MSG.GET.KV_tidegate_breakers",
             "$JS.API.CONSUMER.INFO.JOBS.*",
             "$JS.API.CONSUMER.MSG.NEXT.JOBS.*",
             "$JS.API.DIRECT.GET.EVENTS",
@@ -61,7 +63,8 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
         [
             "left.>",
             "here.>",
-            *_READ_LEADER,
+            _LOOK_AT_STREAMS,
+            *_READ_JOBS_AND_LOGS,
             "$JS.API.DIRECT.GET.EVENTS",
             "$JS.API.DIRECT.GET.EVENTS.>",
         ],
