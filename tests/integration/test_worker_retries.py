@@ -17,6 +17,7 @@ from tests.support.worker_world import (
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Cancelled, Completed, Expired, Failed, Usage
 from tidegate.contracts.jobs import JobClass
+from tidegate.providers.breaker import BreakerPolicy
 
 # What the worlds' priced models cost, in nano-dollars for a token.
 INPUT, OUTPUT = 1_000, 2_000
@@ -63,6 +64,32 @@ async def test_a_call_that_fails_is_made_again(
         assert [call["request_id"] for call in stats["calls"]] == [f"{job.id}-1", f"{job.id}-2"]
         await world.until_queue_empty()
         assert await world.dead_letters() == []
+
+
+async def test_an_outage_uses_none_of_a_batch_jobs_attempts_up(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """With targets that refuse at once, it would be over in seconds, minutes before its time."""
+    async with WorkerWorld(nats_server, tmp_path) as world:
+        await world.start_worker(max_attempts=1)
+        await world.fault(fail=503, calls=4)
+        job = await world.submit(tokens=20, job_class=JobClass.BATCH)
+        events = await world.until_end(job)
+        assert isinstance(terminal_of(events), Completed)
+        assert len(attempts_of(events)) == 5
+
+
+async def test_a_batch_job_that_breaks_its_provider_comes_to_an_end(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """It may be the job's own fault, and every try of it counts against others' breaker."""
+    async with WorkerWorld(nats_server, tmp_path) as world:
+        await world.start_worker(max_attempts=2)
+        await world.fault(fail=500)
+        job = await world.submit(tokens=20, job_class=JobClass.BATCH)
+        events = await world.until_end(job)
+        assert isinstance(terminal_of(events), Failed)
+        assert len(attempts_of(events)) == 2
 
 
 async def test_where_one_provider_fails_the_next_answers(
@@ -153,8 +180,9 @@ async def test_a_drain_ends_a_wait_and_the_failed_call_still_counts(
 ) -> None:
     """Else a job that fails everywhere would be tried for as long as workers are replaced."""
     async with WorkerWorld(nats_server, tmp_path) as world:
-        worker = await world.start_worker(drain_seconds=2)
-        await world.fault(fail=429, retry_after=60, calls=1)
+        shy = BreakerPolicy(consecutive=1, open=60.0)
+        worker = await world.start_worker(breaking=shy, drain_seconds=2)
+        await world.fault(fail=500, calls=1)
         job = await world.submit(tokens=20, job_class=JobClass.BATCH)
         await world.until_waiting(job)
         await worker.stop()

@@ -150,8 +150,10 @@ class Creator:
             id=job_id_for(caller.tenant, request_id),
             key_id=caller.key_id,
             queue=route.queue,
+            # Nobody waits for it where the job was first asked for: it may wait for its provider.
+            job_class=JobClass.BATCH,
+            request_hash=hash_request(JobClass.BATCH, bytes(old.request)),
             traceparent=_traceparent(),
-            # Nobody waits for it where the job was first asked for.
             on_disconnect="detach",
             replay_of=old.id,
         )

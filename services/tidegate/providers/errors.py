@@ -93,6 +93,9 @@ _LENGTH_SENTENCE: Final = re.compile(
 )
 _SENTENCE_READ: Final = 2000
 
+# Of a provider that is over its load, or of a proxy that finds none. Any other 5xx may be the
+# request's doing, and must come to an end.
+_TURNED_AWAY: Final = frozenset({429, 502, 503, 529})
 _OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _REASONS: Final = {
     **dict.fromkeys(_OF_THE_REQUEST, Reason.PROVIDER_REFUSED),
@@ -117,8 +120,10 @@ class ProviderError(Exception):
 
     `message` is a sentence for a person, without a word of prompt, answer or key. `retry_after` is
     seconds until a repeat makes sense, where that is known. `usage` is what the provider had told
-    of tokens when the call failed, None if nothing. `kind` None: what the reason says. `counts` is
-    whether it uses up one of the calls that a run may make; who made the call may say that not.
+    of tokens when the call failed, None if nothing. `kind` None: what the reason says.
+    `turned_away` says that no work was taken on: there was no connection, or the provider is over
+    its load. `counts` is whether it uses up one of the calls that a run may make; who made the call
+    may say that not.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class ProviderError(Exception):
         kind: ErrorKind | None = None,
         retry_after: float | None = None,
         usage: Usage | None = None,
+        turned_away: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -136,6 +142,7 @@ class ProviderError(Exception):
         self.kind = kind or _KINDS.get(reason, ErrorKind.RETRIABLE)
         self.retry_after = retry_after
         self.usage = usage
+        self.turned_away = turned_away
         self.counts = True
 
     @property
@@ -151,9 +158,12 @@ def from_openai(error: APIError) -> ProviderError:
     if isinstance(error, APIConnectionError):
         if _timed_out(error):
             return ProviderError(
-                Reason.PROVIDER_TIMEOUT, "no connection to the provider within its time-out"
+                Reason.PROVIDER_TIMEOUT,
+                "no connection to the provider within its time-out",
+                turned_away=True,
             )
-        return ProviderError(Reason.PROVIDER_UNAVAILABLE, "the provider cannot be reached")
+        message = "the provider cannot be reached"
+        return ProviderError(Reason.PROVIDER_UNAVAILABLE, message, turned_away=True)
     return ProviderError(Reason.PROVIDER_UNAVAILABLE, "the provider's answer cannot be used")
 
 
@@ -199,6 +209,7 @@ def _from_status(error: APIStatusError) -> ProviderError:
         f"the provider answered with status {status}{_words(error.type, error.code, error.param)}",
         kind=kind,
         retry_after=None if final else retry_after(error.response.headers),
+        turned_away=status in _TURNED_AWAY and not final,
     )
 
 

@@ -26,6 +26,7 @@ _WORDS: Final[dict[str, bool | None]] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
 _HALF_CHARACTER: Final = re.compile(r"[\ud800-\udfff]")
+_SIGN: Final = re.compile(r"'(?:[^\w\s'\"]{1,2}|\\t|<[a-z ]{1,20}>)'")
 _QUOTED: Final = re.compile(r"['\"](?!<).{3,}", re.DOTALL)
 
 
@@ -67,7 +68,10 @@ def read_yaml(text: str) -> Document:
     except yaml.YAMLError as error:
         # Without the snippet that the library would show: it may quote a key put there by mistake.
         mark = getattr(error, "problem_mark", None)
-        problem = _QUOTED.sub("", getattr(error, "problem", None) or "not YAML").rstrip()
+        problem = getattr(error, "problem", None) or "not YAML"
+        # Signs of the language itself may be told, and nothing that the author wrote.
+        if set(_SIGN.sub("", problem)) & {"'", '"'}:
+            problem = _QUOTED.sub("", problem).rstrip()
         raise YamlError(
             f"{problem} (mind the indentation; put texts with `: `, `#` or `*` into quotes)",
             None if mark is None else mark.line + 1,

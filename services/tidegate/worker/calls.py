@@ -120,7 +120,7 @@ class JobCalls:
         except ProviderError as error:
             self.calling, self._why = False, str(error.reason)
             self._failed(target, meter, error)
-            self._excuse_probe(permit, error)
+            self._excuse(permit, error)
             raise
         except BaseException:
             self._book(target, None, meter)
@@ -210,7 +210,9 @@ class JobCalls:
             self._parts.metrics.ttft_seconds.labels(self._held.job_class).observe(ttft)
 
     def _failed(self, target: Target, meter: AnswerMeter, error: ProviderError) -> None:
-        self._book(target, error.usage, meter, error.reason)
+        # Who was turned away pays nothing, a connection's time-out included.
+        why = Reason.PROVIDER_UNAVAILABLE if error.turned_away else error.reason
+        self._book(target, error.usage, meter, why)
         _log.warning(
             "provider failed",
             attempt=self._number,
@@ -220,13 +222,15 @@ class JobCalls:
             base_url=target.base_url,
         )
 
-    def _excuse_probe(self, permit: Permit, error: ProviderError) -> None:
-        """A batch job waits an outage out: its probes are the fleet's, and use up no attempts.
+    def _excuse(self, permit: Permit, error: ProviderError) -> None:
+        """A batch job waits an outage out: what turns it away there uses up no attempts.
 
-        Those that may have cost something do: a job whose own calls are at fault must have an end.
+        Nor do its probes, which are the fleet's. Calls that may have cost something do: a job that
+        is at fault itself must have an end.
         """
-        free = self._ledger.usage == NOTHING
-        if self._held.job_class is JobClass.BATCH and permit.probing and error.retriable and free:
+        batch = self._held.job_class is JobClass.BATCH
+        free = self._ledger.usage == NOTHING and error.retriable
+        if batch and free and (error.turned_away or permit.probing):
             error.counts = False
             self._writer.excuse()
 

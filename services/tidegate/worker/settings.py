@@ -48,7 +48,10 @@ class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings,
     worker_name: str | None = Field(
         None,
         max_length=128,
-        description="What attempts say they ran on. None: the name of the host.",
+        description=(
+            "What attempts say they ran on, each with a random part of its own added. None: the "
+            "name of the host."
+        ),
     )
     max_attempts: int = Field(
         6,

@@ -182,3 +182,16 @@ def test_the_error_body_of_openai_is_understood() -> None:
     """As the client library hands it on: the inner object of its error body."""
     body = json.loads('{"type": "invalid_request_error", "param": "temperature", "code": null}')
     assert "(invalid_request_error, temperature)" in from_openai(status(400, **body)).message
+
+
+@pytest.mark.parametrize(
+    ("code", "turned_away"),
+    [(429, True), (502, True), (503, True), (529, True), (500, False), (504, False), (400, False)],
+)
+def test_who_was_turned_away_may_wait_for_nothing(code: int, turned_away: bool) -> None:
+    """Batch jobs wait an outage out; what may be the request's own doing must come to an end."""
+    assert from_openai(status(code)).turned_away is turned_away
+
+
+def test_a_used_up_quota_is_no_load_that_passes() -> None:
+    assert not from_openai(status(429, code="insufficient_quota")).turned_away
