@@ -31,7 +31,7 @@ import openai
 import uvloop
 
 from bench._machine import describe
-from tests.support.nats_server import free_port
+from tests.support.ports import free_port
 from tidegate.contracts.events import Delta, encode_event
 from tidegate.providers.chat_stream import ChatClient
 from tidegate.providers.endpoint import Endpoint

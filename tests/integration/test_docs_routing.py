@@ -21,10 +21,10 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.S | re.M)
 
 
-SMALL, FULL, PRICED = blocks(ROUTING, "yaml")
+SMALL, FULL, PRICED, TWO = blocks(ROUTING, "yaml")
 
 
-@pytest.mark.parametrize("block", [SMALL, FULL, PRICED, *blocks(README, "yaml")])
+@pytest.mark.parametrize("block", [SMALL, FULL, PRICED, TWO, *blocks(README, "yaml")])
 def test_every_sample_is_a_routes_file(block: str) -> None:
     assert parse_routes(block, Path("routes.yaml"))
 

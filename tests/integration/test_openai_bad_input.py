@@ -119,7 +119,7 @@ async def test_bytes_that_are_no_such_request_are_a_400(world: GatewayWorld, dat
         ({"Content-Type": "text/plain"}, "Content-Type"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type"),
         ({"Idempotency-Key": ""}, "Idempotency-Key"),
-        ({"Idempotency-Key": "x" * 129}, "request_id"),
+        ({"Idempotency-Key": "x" * 129}, "Idempotency-Key"),
         ({"x-tidegate-class": "urgent"}, "x-tidegate-class"),
         ({"x-tidegate-on-disconnect": "explode"}, "x-tidegate-on-disconnect"),
     ],

@@ -20,6 +20,7 @@ import grpc
 from tests.support.log_world import LogPeer, connected
 from tests.support.nats_server import NatsServer
 from tidegate.chassis.grpc_channel import make_channel
+from tidegate.chassis.jetstream import NotSentError
 from tidegate.chassis.keyring import new_key
 from tidegate.chassis.settings import ListenAddress
 from tidegate.contracts.jobs import QueuedJob, decode_job
@@ -134,8 +135,14 @@ class GatewayWorld:
         return await self.waiting() == 0
 
     async def waiting(self) -> int:
-        """Messages in all queues."""
-        return int((await self.peer.jetstream.api("STREAM.INFO.JOBS"))["state"]["messages"])
+        """Messages in all queues; after an outage, once this test's own connection is back too."""
+        while True:
+            try:
+                info = await self.peer.jetstream.api("STREAM.INFO.JOBS")
+            except NotSentError:
+                await asyncio.sleep(0.02)
+            else:
+                return int(info["state"]["messages"])
 
 
 class Rpc:

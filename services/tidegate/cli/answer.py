@@ -1,8 +1,11 @@
-"""An answer on its way to a pipe: what to print when an attempt starts over.
+"""An answer on its way to a person or a pipe: its text when an attempt starts over, and its end.
 
 Pure. What was written cannot be taken back, so a new attempt's text is held while it repeats what
 was printed; only where it says something else is the whole of it printed anew.
 """
+
+import math
+from typing import Any
 
 
 class AnswerPrinter:
@@ -36,3 +39,22 @@ class AnswerPrinter:
             self.restarted, fresh = True, self._text
         self._printed = self._text
         return fresh
+
+
+def error_line(event: dict[str, Any]) -> str:
+    """Why a job did not complete, from its terminal event, and when to ask again if it is told."""
+    line = f"{event['type']}: {event['message']} ({event['reason']})"
+    wait_ms = event.get("retry_after_ms")
+    return line if wait_ms is None else f"{line}, try again in {math.ceil(wait_ms / 1000)} s"
+
+
+def cost_words(event: dict[str, Any]) -> str:
+    """What a job cost, from its terminal event, and what attempts before the last one cost."""
+    nano_usd = event.get("cost_nano_usd")
+    words = f"cost={'unknown' if nano_usd is None else _dollars(nano_usd)}"
+    lost = event.get("lost_cost_nano_usd")
+    return f"{words} lost={_dollars(lost)}" if lost else words
+
+
+def _dollars(nano_usd: int) -> str:
+    return f"${nano_usd / 1e9:.6f}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.answer import AnswerPrinter
+from tidegate.cli.answer import AnswerPrinter, cost_words, error_line
 from tidegate.cli.client import Platform, PlatformError, run_client
 
 
@@ -106,13 +106,11 @@ def _finish(job_id: str, event: dict[str, Any], started: float, first_token: flo
         sys.stdout.flush()
     completed = event["type"] == "completed"
     if not completed:
-        click.echo(f"{event['type']}: {event['message']} ({event['reason']})", err=True)
+        click.echo(error_line(event), err=True)
     ttft = "none" if first_token is None else f"{first_token - started:.2f}s"
-    nano_usd = event.get("cost_nano_usd")
-    cost = "unknown" if nano_usd is None else f"${nano_usd / 1e9:.6f}"
     click.echo(
         f"job={job_id} ttft={ttft} total={time.monotonic() - started:.2f}s "
-        f"tokens={event['usage']['output_tokens']} cost={cost}",
+        f"tokens={event['usage']['output_tokens']} {cost_words(event)}",
         err=True,
     )
     return 0 if completed else 1

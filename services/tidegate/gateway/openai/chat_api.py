@@ -23,7 +23,7 @@ from tidegate.gateway.metrics import GatewayMetrics
 from tidegate.gateway.openai import request as asked_for
 from tidegate.gateway.openai.chunks import HEARTBEAT, Chunks, error_frame
 from tidegate.gateway.openai.completion import WholeCompletion
-from tidegate.gateway.openai.errors import Problem, refused
+from tidegate.gateway.openai.errors import Problem, named_by_header, refused
 from tidegate.gateway.openai.reading import Batches
 from tidegate.gateway.openai.recent import Recent, digest_of
 from tidegate.gateway.openai.request import Completion, parse_completion
@@ -115,7 +115,12 @@ class ChatApi:
             job_class=asked.job_class,
             on_disconnect=asked.on_disconnect,
         )
-        if asked.idempotency_key or asked.retry_count is None:
+        if asked.idempotency_key:
+            try:
+                return await self._jobs.create(caller, new)
+            except TidegateError as error:
+                raise named_by_header(error) from error.__cause__
+        if asked.retry_count is None:
             return await self._jobs.create(caller, new)
         digest = digest_of(caller, asked)
         if asked.retry_count and (job_id := await self._recent.find(caller, digest)):

@@ -29,6 +29,7 @@ import msgspec
 from tidegate.chassis.http_errors import error_body
 from tidegate.contracts.errors import Reason, TidegateError
 from tidegate.contracts.fold import JobError
+from tidegate.gateway.openai.request import IDEMPOTENCY_HEADER
 
 _LONGEST_RETRY_AFTER: Final = 59  # seconds; clients ignore a minute and more
 _DEFAULT_RETRY_AFTER: Final = 2
@@ -141,6 +142,15 @@ def refused(error: TidegateError) -> Problem:
     return Problem(error.http_status, told["code"] or "", error.message, error.field, repeat=True)
 
 
+def named_by_header(error: TidegateError) -> TidegateError:
+    """`error` in the words of a caller who gave the job's request id as an Idempotency-Key."""
+    error.message = error.message.replace(_OUR_FIELD, IDEMPOTENCY_HEADER)
+    if error.field == _OUR_FIELD:
+        error.field = IDEMPOTENCY_HEADER
+    return error
+
+
+_OUR_FIELD: Final = "request_id"
 _SAME_KEY: Final = " (this Idempotency-Key stays with this end; to try again, use another)"
 
 

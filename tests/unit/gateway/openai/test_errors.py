@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tidegate.contracts.errors import InternalError, Reason, Unavailable
+from tidegate.contracts.errors import InternalError, Reason, RequestIdConflict, Unavailable
 from tidegate.contracts.fold import JobError
 from tidegate.gateway.openai import errors
-from tidegate.gateway.openai.errors import ended_badly, refused
+from tidegate.gateway.openai.errors import ended_badly, named_by_header, refused
 
 # What a job can end with, in the order of the taxonomy.
 ENDS = list(Reason)[list(Reason).index(Reason.CANCELLED_BY_CALLER) :]
@@ -53,3 +53,12 @@ def test_a_refusal_in_mid_stream_is_told_like_any_error() -> None:
     assert refused(InternalError("m")).body == (
         b'{"error":{"message":"m","type":"server_error","param":null,"code":"internal"}}'
     )
+
+
+def test_a_key_that_is_taken_is_told_by_the_name_that_the_client_gave_it() -> None:
+    """It never wrote a request_id, and would look for one in vain."""
+    conflict = RequestIdConflict("this request_id was used", field="request_id", job_id="job_a")
+    told = named_by_header(conflict)
+    assert (told.message, told.field) == ("this Idempotency-Key was used", "Idempotency-Key")
+    assert (told.reason, told.job_id) == (Reason.REQUEST_ID_CONFLICT, "job_a")
+    assert named_by_header(InternalError("m", field="model")).field == "model"
