@@ -69,6 +69,17 @@ async def test_a_queued_jobs_stream_beats(world: LogWorld, streaming: StreamingP
     assert after_beats[0] == b"id: 1\n"
 
 
+async def test_a_silent_stream_beats_though_its_log_is_looked_at_more_often(
+    world: LogWorld, make_streaming: MakeStreaming
+) -> None:
+    """A reader verifies a silent log every 5 s; each look once put the beat off, for ever."""
+    streaming = await make_streaming(sse_heartbeat_seconds=7)
+    job = await world.queue_job(TENANT)
+    async with sse(streaming, job.id) as reader:
+        await reader.read(lambda seen: len(seen.lines) == 2)
+        assert reader.lines == [b": hb\n"] * 2
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "after"),
     [

@@ -138,9 +138,10 @@ class SseApi:
                     continue
                 if not self._may_go_on(stream, caller, authorization):
                     break
-                if not await _wait(stream.wake, limits.heartbeat_seconds):
+                # Whatever wakes us without news must not put the beat off.
+                if not await _wait(stream.wake, stream.silent_until(limits.heartbeat_seconds)):
                     async with asyncio.timeout(limits.stall_seconds):
-                        await stream.response.write(frames.HEARTBEAT)
+                        await stream.beat()
             async with asyncio.timeout(limits.stall_seconds):
                 await stream.response.write_eof()
         except TimeoutError:
@@ -170,6 +171,8 @@ class _Stream:
         self.response = web.StreamResponse(headers=_HEADERS)
         self._request = request
         self._position = after
+        self._now = asyncio.get_running_loop().time
+        self._spoke_at = self._now()
         self._head = frames.head_of(tail.job_id)
 
     @property
@@ -183,7 +186,16 @@ class _Stream:
             limit_unsent(self._request.transport)
         await self.response.prepare(self._request)
         if self._position >= len(self.tail.entries):
-            await self.response.write(frames.HEARTBEAT)
+            await self.beat()
+
+    def silent_until(self, seconds: float) -> float:
+        """When, by the event loop's clock, nothing will have been sent for so long."""
+        return self._spoke_at + seconds
+
+    async def beat(self) -> None:
+        """Send a comment, which keeps the connection open."""
+        await self.response.write(frames.HEARTBEAT)
+        self._spoke_at = self._now()
 
     async def send_news(self) -> bool:
         """Send a chunk of what is new, if anything is; waits while the client does not read."""
@@ -192,6 +204,7 @@ class _Stream:
             return False
         count, data = frames.take(entries, self._head, frames.sse_event, CHUNK_BYTES)
         await self.response.write(data)
+        self._spoke_at = self._now()
         self._position += count
         self.events += count
         # Others have their turn between two chunks of a replay.
@@ -210,9 +223,10 @@ class _Stream:
             transport.abort()
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> bool:
+async def _wait(event: asyncio.Event, until: float) -> bool:
+    """Whether it came before that time of the event loop's clock."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(until):
             await event.wait()
     except TimeoutError:
         return False
