@@ -229,13 +229,12 @@ class _Out:
         self._limits = limits
         self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
-        self._began = self._now()
+        self._spoke_at = self._now()
 
     def patience(self) -> float:
-        """Seconds that nothing may be sent now."""
-        if self.begun:
-            return self._limits.heartbeat
-        return max(self._began + self._limits.headers - self._now(), 0.0)
+        """Seconds that nothing may be sent yet; events that give no chunk do not put a beat off."""
+        most = self._limits.heartbeat if self.begun else self._limits.headers
+        return max(self._spoke_at + most - self._now(), 0.0)
 
     async def send(self, data: bytes) -> None:
         """Send, and wait until the client has taken most of it.
@@ -251,6 +250,7 @@ class _Out:
                         limit_unsent(self._request.transport)
                     await self.response.prepare(self._request)
                 await self.response.write(data)
+                self._spoke_at = self._now()
         except TimeoutError:
             self._on_cut()
             if self._request.transport is not None:
