@@ -1,7 +1,6 @@
 """The platform as the client commands see it: HTTP to the gateway, SSE from streaming."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
@@ -11,13 +10,14 @@ import aiohttp
 import click
 import msgspec
 
+from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.settings import SettingsError, load_settings
 from tidegate.cli.settings import ClientSettings
 
 _REQUEST = aiohttp.ClientTimeout(total=30)
 # A stream beats every 15 s; silence for twice as long is a dead connection.
 _STREAM = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=40)
-_RETRY_SECONDS = (0.1, 2.0)
+_BACKOFF = Backoff(0.1, 2.0)
 # A service that was killed is back within seconds; one that was never there should be told soon.
 _REFUSED_SECONDS = 3.0
 _LOST_SECONDS = 60.0
@@ -50,11 +50,10 @@ class _Patience:
 
     async def wait(self, most: float, at_least: float = 0.0) -> bool:
         """Waits before the next try; False, at once, where that would be after `most` seconds."""
-        low, high = _RETRY_SECONDS
-        pause = max(at_least, random.uniform(low, min(high, low * 2**self.tries)))
+        pause = max(at_least, _BACKOFF.seconds(self.tries))
         if time.monotonic() - self._began + pause > most:
             return False
-        self.tries = min(self.tries + 1, 8)
+        self.tries += 1
         await asyncio.sleep(pause)
         return True
 

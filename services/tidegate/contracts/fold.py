@@ -140,7 +140,7 @@ class Fold:
             self._parts.setdefault(delta.kind, []).append(delta.data)
 
     def _add_tool_call(self, data: str) -> None:
-        fragment = _decode_fragment(data)
+        fragment = decode_fragment(data)
         call = self._tool_calls.setdefault(fragment.index, ToolCall())
         call.id = call.id or fragment.id or ""
         if fragment.function is not None:
@@ -161,23 +161,32 @@ class Fold:
             )
 
 
-class _Function(msgspec.Struct):
+class FunctionFragment(msgspec.Struct):
+    """Parts of a called function's name and arguments."""
+
     name: str | None = None
     arguments: str | None = None
 
 
-class _Fragment(msgspec.Struct):
+class ToolCallFragment(msgspec.Struct):
+    """What a delta of the kind tool_call holds, as Chat Completions have it."""
+
     index: int = 0
     id: str | None = None
-    function: _Function | None = None
+    function: FunctionFragment | None = None
 
 
-_fragment_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Fragment)
+_fragment_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ToolCallFragment)
 
 
-def _decode_fragment(data: str) -> _Fragment:
+def decode_fragment(data: str) -> ToolCallFragment:
+    """The fragment of a delta's data.
+
+    Raises:
+        CorruptLogError: it is none.
+    """
     try:
-        fragment: _Fragment = _fragment_decoder.decode(data)
+        fragment: ToolCallFragment = _fragment_decoder.decode(data)
     except UNDECODABLE as error:
         raise CorruptLogError(f"not a tool call fragment: {error}") from error
     return fragment

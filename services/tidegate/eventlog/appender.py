@@ -6,11 +6,10 @@ log's last message, read from the leader, tells: my bytes, so it was stored; oth
 owner has the log and I am fenced.
 """
 
-import asyncio
-import random
 from collections.abc import Callable
 from typing import Final
 
+from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.jetstream import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     WRONG_LAST_SEQUENCE,
@@ -23,7 +22,7 @@ from tidegate.chassis.jetstream import (
 from tidegate.contracts.subjects import EVENTS_STREAM, MESSAGE_TTL, ROLLUP
 from tidegate.eventlog.metrics import EventLogMetrics
 
-_PAUSE_SECONDS: Final = (0.05, 1.0)
+_BACKOFF: Final = Backoff(0.05, 1.0)
 
 
 class FencedError(Exception):
@@ -102,8 +101,7 @@ class Appender:
         if self._clock() >= self._give_up_at:
             raise UnsettledError(self._subject.rsplit(".", 1)[-1])
         self._metrics.retries.inc()
-        low, high = _PAUSE_SECONDS
-        await asyncio.sleep(random.uniform(low, min(high, low * 2 ** min(tries, 6))))
+        await _BACKOFF.pause(tries)
 
 
 def _passes(error: JetStreamError) -> bool:

@@ -1,13 +1,12 @@
 """Creating a job: checked, then one fenced write, settled when its acknowledgement is lost."""
 
-import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.jetstream import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     STORE_FULL,
@@ -60,7 +59,7 @@ SHORTEST_TTL_SECONDS: Final = 1.0
 # Of a message: its headers, the envelope and a margin for what a later release adds to it.
 _ENVELOPE_BYTES: Final = 16 * 1024
 _REPEATED: Final = frozenset({WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_UNKNOWN})
-_PAUSE_SECONDS: Final = (0.02, 0.5)
+_BACKOFF: Final = Backoff(0.02, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,8 +326,7 @@ class Creator:
 
     async def _pause(self, tries: int) -> None:
         self._metrics.settles.inc()
-        low, high = _PAUSE_SECONDS
-        await asyncio.sleep(random.uniform(low, min(high, low * 2 ** min(tries, 6))))
+        await _BACKOFF.pause(tries)
 
 
 def _check_request_id(request_id: str) -> None:

@@ -7,13 +7,13 @@ of the server's ADR-13 and of its documentation on acknowledgement models.
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
 
+from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.jetstream import JetStream, NoAnswerError
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.eventlog.streams import ACK_WAIT_SECONDS
@@ -21,7 +21,8 @@ from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 _ACK: Final = b"+ACK"
 _IN_PROGRESS: Final = b"+WPI"
 _NAK: Final = b"-NAK"
-_PAUSE_SECONDS: Final = (0.05, 2.0)
+# Between tries while JetStream does not answer.
+BACKOFF: Final = Backoff(0.05, 2.0)
 # By then a job that could not be acknowledged was delivered again, or its consumer is no more.
 _ACK_SECONDS: Final = 2.0 * ACK_WAIT_SECONDS
 
@@ -96,7 +97,7 @@ class Deliveries:
         while not await self._tell(newest(), _ACK):
             if clock() >= give_up_at:
                 return False
-            await pause(tries)
+            await BACKOFF.pause(tries)
             tries += 1
         return True
 
@@ -113,9 +114,3 @@ class Deliveries:
         except NoAnswerError:
             return False
         return True
-
-
-async def pause(tries: int) -> None:
-    """Waits before the next try, the longer the more there were."""
-    low, high = _PAUSE_SECONDS
-    await asyncio.sleep(random.uniform(low, min(high, low * 2 ** min(tries, 6))))

@@ -17,7 +17,7 @@ from tidegate.contracts.jobs import JobClass
 from tidegate.contracts.subjects import NUDGE_ALL, tenant_and_job
 from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 from tidegate.worker.cancels import is_cancelled
-from tidegate.worker.delivery import Deliveries, Delivery, pause
+from tidegate.worker.delivery import BACKOFF, Deliveries, Delivery
 from tidegate.worker.held_job import HeldJob, Stop
 from tidegate.worker.metrics import WorkerMetrics
 from tidegate.worker.ownership import Ownership, ownership
@@ -220,7 +220,7 @@ class HeldJobs:
             try:
                 await self._look(held)
             except JetStreamError:
-                await pause(tries)
+                await BACKOFF.pause(tries)
                 tries += 1
             else:
                 return

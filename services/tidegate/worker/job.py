@@ -25,7 +25,7 @@ from tidegate.eventlog.writer import LogLimits, LogWriter
 from tidegate.providers.ledger import Ledger
 from tidegate.worker.attempt import Attempts, HandBack
 from tidegate.worker.cancels import is_cancelled
-from tidegate.worker.delivery import Deliveries, pause
+from tidegate.worker.delivery import BACKOFF, Deliveries
 from tidegate.worker.held_job import HeldJob
 from tidegate.worker.metrics import WorkerMetrics
 from tidegate.worker.ownership import Ownership, ownership
@@ -200,7 +200,7 @@ class JobHandler:
             try:
                 await write_dead_letter(self._jetstream, letter)
             except NoAnswerError:
-                await pause(tries)
+                await BACKOFF.pause(tries)
                 tries += 1
             else:
                 self._metrics.dead_letters.inc()
@@ -214,7 +214,7 @@ class JobHandler:
             try:
                 return await self._look(held, job, readable)
             except JetStreamError:
-                await pause(tries)
+                await BACKOFF.pause(tries)
                 tries += 1
 
     async def _look(self, held: HeldJob, job: QueuedJob, readable: bool) -> _Opened:

@@ -20,7 +20,12 @@ from tidegate.contracts.events import (
     Waiting,
     decode_event,
 )
-from tidegate.contracts.fold import JobError
+from tidegate.contracts.fold import (
+    FunctionFragment,
+    JobError,
+    ToolCallFragment,
+    decode_fragment,
+)
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.openai.delivered import DivergedError, Tokens, Words
 from tidegate.gateway.openai.errors import Problem, diverged, ended_badly
@@ -32,20 +37,6 @@ HEARTBEAT: Final = b": hb\n"
 _DONE: Final = b"data: [DONE]\n\n"
 _FIELDS: Final = {"text": "content", "reasoning": "reasoning_content", "refusal": "refusal"}
 _encoder = msgspec.json.Encoder()
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Fragment(msgspec.Struct):
-    index: int = 0
-    id: str | None = None
-    function: _Function | None = None
-
-
-_fragment_decoder = msgspec.json.Decoder(_Fragment)
 _logprobs_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -149,7 +140,7 @@ class Chunks:
 
     def _delta(self, delta: Delta) -> bytes:
         if delta.kind == "tool_call":
-            return self._tool_call(_fragment_decoder.decode(delta.data))
+            return self._tool_call(decode_fragment(delta.data))
         if delta.kind == "logprobs":
             return self._log_probabilities(_logprobs_decoder.decode(delta.data))
         piece = self._words[delta.kind].take(delta.data)
@@ -157,7 +148,7 @@ class Chunks:
             return b""
         return self._chunk(b'"%b":%b' % (_FIELDS[delta.kind].encode(), _encoder.encode(piece)))
 
-    def _tool_call(self, fragment: _Fragment) -> bytes:
+    def _tool_call(self, fragment: ToolCallFragment) -> bytes:
         call = self._calls.get(fragment.index)
         if call is None:
             call = self._calls[fragment.index] = _Call(fragment.index)
@@ -224,9 +215,9 @@ class _Call:
         for each in (self._id, self._name, self._arguments):
             each.again()
 
-    def take(self, fragment: _Fragment) -> dict[str, object] | None:
+    def take(self, fragment: ToolCallFragment) -> dict[str, object] | None:
         """What of a fragment is to be sent, or None."""
-        function = fragment.function or _Function()
+        function = fragment.function or FunctionFragment()
         news: dict[str, object] = {"index": self._index}
         if fragment.id and not self._identified:
             # Clients that put strings together would double an id that is repeated.
