@@ -26,7 +26,7 @@ BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) \
-           pyproject.toml --extra local --extra otel --group build
+           pyproject.toml --extra cache --extra local --extra otel --extra plot --group build
 
 .PHONY: help
 help: ## List the targets

@@ -37,10 +37,30 @@ class Timings(msgspec.Struct, frozen=True):
     total_ms: int
 
 
+CacheTier = Literal["miss", "exact", "semantic", "coalesced"]
+
+
+class CacheMark(msgspec.Struct, frozen=True):
+    """Where the answer of an attempt comes from: `miss` is the model, for the cache had none.
+
+    `score` is the cosine of the questions, of the semantic tier only. `age_ms` is how long ago the
+    answer was given, `source` the job that it was given to, and `entry` its name in the cache;
+    `coalesced` has a source alone: a job of the same request, whose log this attempt follows.
+    """
+
+    tier: CacheTier = "miss"
+    score: float | None = None
+    age_ms: int = 0
+    source: str = ""
+    entry: str = ""
+
+
 class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt_started", tag_field="type"):
     """An attempt began; with `continues` false, readers drop the text so far.
 
     `lost` and its cost (None: unknown) are what all earlier attempts of the job spent together.
+    `cache` is None where the cache was not asked, or could not say. An answer from the cache has no
+    provider and no model.
     """
 
     attempt: int
@@ -51,6 +71,7 @@ class AttemptStarted(msgspec.Struct, frozen=True, tag="attempt_started", tag_fie
     traceparent: str = ""
     lost: Usage = Usage()
     lost_cost_nano_usd: int | None = 0
+    cache: CacheMark | None = None
 
 
 class Delta(msgspec.Struct, frozen=True, tag="delta", tag_field="type"):
@@ -72,7 +93,8 @@ class Completed(msgspec.Struct, frozen=True, tag="completed", tag_field="type"):
     """The answer is whole. A cost is None where the price is not known.
 
     `usage` and `cost_nano_usd` are of the attempt that ended the job, at the prices of
-    `price_version`; `lost` and its cost are what the attempts before it spent.
+    `price_version`; `lost` and its cost are what the attempts before it spent. `saved_nano_usd` is
+    what the model's answer cost that the cache gave again (None: unknown).
     """
 
     finish_reasons: list[str]
@@ -82,6 +104,7 @@ class Completed(msgspec.Struct, frozen=True, tag="completed", tag_field="type"):
     lost: Usage = Usage()
     lost_cost_nano_usd: int | None = 0
     price_version: str = ""
+    saved_nano_usd: int | None = 0
 
 
 class _Ended(msgspec.Struct, frozen=True):
