@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.logs import marks
 from tidegate.contracts.events import JobState, Timings, Usage
 from tidegate.contracts.fold import Answer, JobError, ToolCall
 from tidegate.contracts.job_json import JobJson, encode_job_json
@@ -37,6 +38,8 @@ views = st.builds(
     cost_nano_usd=costs,
     lost=usages,
     lost_cost_nano_usd=costs,
+    cache=marks,
+    saved_nano_usd=costs,
     timings=st.none()
     | st.builds(Timings, st.integers(-10, 2**40), st.none() | st.integers(0, 2**40), millis),
     error=st.none() | st.builds(JobError, text, text, st.booleans(), st.none() | millis),
@@ -64,5 +67,5 @@ def test_what_a_job_is_shown_as_covers_all_that_is_known_of_it(field: str) -> No
     """A field that a job has and its JSON lacks is lost to every client but those of gRPC."""
     shown: dict[str, Any] = {"created_ms": "created_at", "deadline_ms": "deadline"}
     shown |= {"finished_ms": "finished_at", "cost_nano_usd": "cost"}
-    shown |= {"lost_cost_nano_usd": "lost_cost"}
+    shown |= {"lost_cost_nano_usd": "lost_cost", "saved_nano_usd": "saved"}
     assert shown.get(field, field) in JobJson.__struct_fields__

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import EnumDescriptor
 
 from tidegate.contracts import errors, events, fold, jobs
 from tidegate.contracts.errors import Reason, TidegateError
-from tidegate.contracts.events import DeltaKind, JobState
+from tidegate.contracts.events import CacheTier, DeltaKind, JobState
 from tidegate.contracts.jobs import JobClass
 from tidegate.v1 import jobs_pb2
 
@@ -31,6 +31,7 @@ def names_of(enum: EnumDescriptor, prefix: str) -> set[str]:
         ("JobState", "JOB_STATE_", {state.value for state in JobState}),
         ("JobClass", "JOB_CLASS_", {each.value for each in JobClass}),
         ("DeltaKind", "DELTA_KIND_", set(get_args(DeltaKind))),
+        ("AnswerTier", "ANSWER_TIER_", set(get_args(CacheTier))),
     ],
 )
 def test_enums_agree(enum: str, prefix: str, values: set[str]) -> None:
@@ -51,6 +52,7 @@ ENDED = dict.fromkeys(("reason", "message", "retriable", "retry_after_ms"), "err
 RENAMED: dict[type[msgspec.Struct], dict[str, str | None]] = {
     events.AttemptStarted: {"traceparent": None},
     events.Waiting: {"until_ms": "until"},
+    events.CacheMark: {"age_ms": "age"},
     fold.JobError: {"retry_after_ms": "retry_after"},
     events.Timings: {
         "queued_ms": "queued",
@@ -70,6 +72,7 @@ PAIRS: list[tuple[type[msgspec.Struct], str]] = [
     *((kind, kind.__name__) for kind in get_args(events.Event)),
     (events.Usage, "Usage"),
     (events.Timings, "Timings"),
+    (events.CacheMark, "CacheMark"),
     (fold.Answer, "Answer"),
     (fold.ToolCall, "ToolCall"),
     (fold.JobError, "JobError"),
@@ -88,6 +91,8 @@ def test_fields_agree(struct: type[msgspec.Struct], message: str) -> None:
 def test_a_cost_of_nothing_is_told_from_one_that_is_not_known() -> None:
     for message in ("Job", "Completed", "Failed", "Cancelled", "Expired"):
         assert MESSAGES[message].fields_by_name["cost_nano_usd"].has_presence
+    for message in ("Job", "Completed"):
+        assert MESSAGES[message].fields_by_name["saved_nano_usd"].has_presence
 
 
 def test_the_terminal_states_are_the_terminal_events() -> None:

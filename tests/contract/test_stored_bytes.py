@@ -14,6 +14,7 @@ from tidegate.contracts.dead_letter import DeadLetter, decode_dead_letter
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Cancelled,
     Completed,
     CorruptLogError,
@@ -28,10 +29,12 @@ from tidegate.contracts.events import (
     Waiting,
     decode_append,
     decode_event,
+    encode_append,
+    encode_event,
 )
 from tidegate.contracts.fold import Answer, JobError, ToolCall, fold
 from tidegate.contracts.jobs import JobClass, QueuedJob, decode_job
-from tidegate.contracts.seal import decode_head, is_sealed, replay
+from tidegate.contracts.seal import SealBuilder, decode_head, is_sealed, replay
 
 GOLDEN = Path(__file__).parent / "golden"
 JOB = "job_v5pu6gcb5chlzlsqeaunkhagfq"
@@ -99,6 +102,35 @@ def test_an_append_of_version_1() -> None:
 def test_every_event_of_version_1(number: int, event: Event) -> None:
     raw = golden("events.v1.jsonl").splitlines()[number]
     assert decode_event(raw) == event
+
+
+# What lines of version 1 say since there is a cache; older ones say nothing of it.
+MARKED: list[Event] = [
+    AttemptStarted(1, "w-1", "simulator", "sim-1", cache=CacheMark()),
+    AttemptStarted(1, "w-1", cache=CacheMark("exact", None, 90_250, JOB, "e-1")),
+    AttemptStarted(1, "w-1", cache=CacheMark("semantic", 0.953, 90_250, JOB, "e-1")),
+    AttemptStarted(2, "w-1", cache=CacheMark("coalesced", source=JOB)),
+    Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=450),
+    Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=None),
+]
+
+
+@pytest.mark.parametrize(("number", "event"), enumerate(MARKED))
+def test_an_event_that_says_where_its_answer_comes_from(number: int, event: Event) -> None:
+    raw = golden("events-cache.v1.jsonl").splitlines()[number]
+    assert decode_event(raw) == event
+
+
+@pytest.mark.parametrize("begun", MARKED[:4])
+def test_a_log_with_a_mark_comes_out_of_its_seal_with_it(begun: AttemptStarted) -> None:
+    """And one that was sealed before there were marks says that none is known."""
+    builder = SealBuilder()
+    builder.add(encode_append(Append(begun.attempt, 1, 1, [encode_event(begun)])))
+    last = Append(begun.attempt, 2, 2, [encode_event(MARKED[4])], log=7, job=SUMMARY)
+    folded = fold(replay(builder.finish(last)))
+    assert (folded.cache, folded.saved_nano_usd) == (begun.cache, 450)
+    before = fold(replay(golden("seal.v1.bin")))
+    assert (before.cache, before.saved_nano_usd) == (None, 0)
 
 
 def test_a_sealed_log_of_version_1() -> None:

@@ -15,6 +15,7 @@ from tidegate.chassis.metrics import ChassisMetrics, make_registry
 from tidegate.chassis.settings import ListenAddress
 from tidegate.chassis.tracing import Tracing
 from tidegate.contracts.errors import Unauthenticated
+from tidegate.gateway.openai.provenance import AGE_HEADER, CACHE_HEADER, SCORE_HEADER
 
 PAGE = "https://app.example"
 EVIL = "https://evil.example"
@@ -149,6 +150,8 @@ async def test_a_page_can_read_every_answer_errors_and_streams_too(
     exposed = headers["Access-Control-Expose-Headers"].lower()
     for name in ("x-request-id", "x-tidegate-job", "retry-after", "location"):
         assert name in exposed
+    for name in (CACHE_HEADER, SCORE_HEADER, AGE_HEADER):
+        assert name in exposed.split(", ")
     got, headers = await named.ask(method, path, EVIL)
     assert got == status, "what a page may read is for its browser to enforce"
     assert "Access-Control-Allow-Origin" not in headers

@@ -35,12 +35,13 @@ def page(door: Door) -> Page:
 async def test_every_python_sample_runs(page: Page) -> None:
     done = await page.python(_RUN_EACH, stdin=json.dumps(page.blocks("python")).encode())
     assert (done.status, done.stderr) == (0, "")
-    whole, gathered, shaped, repeated, batch, caught = json.loads(done.stdout)
+    whole, gathered, shaped, repeated, origin, batch, caught = json.loads(done.stdout)
     answer, _, streamed = whole.partition("\n")
     assert answer.rpartition(" ")[0] == streamed != ""
     assert [line.endswith(" tokens)") for line in gathered.splitlines()] == [True, True]
     assert shaped.endswith("\n2 256\n")
     assert repeated == "True\n"
+    assert origin.rpartition(" ")[2] in {"miss\n", "exact\n", "semantic\n", "coalesced\n"}
     assert batch.endswith("\nbatch\n")
     assert caught == streamed
 

@@ -35,7 +35,7 @@ async def test_without_stream_the_completion_comes_whole(world: GatewayWorld) ->
         job_id = await worker
         assert response.headers["x-tidegate-job"] == job_id
         assert response.headers["x-request-id"]
-        assert "x-tidegate-cache" not in response.headers
+        assert response.headers["x-tidegate-cache"] == "miss"
     assert body["object"] == "chat.completion"
     assert body["id"] == f"chatcmpl-{job_id.removeprefix('job_')}"
     assert body["model"] == "sim-1"

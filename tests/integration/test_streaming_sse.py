@@ -21,7 +21,7 @@ from tests.support.services import (
     sse,
     stored_frames,
 )
-from tidegate.contracts.events import Delta
+from tidegate.contracts.events import CacheMark, Delta
 from tidegate.contracts.jobs import new_job_id
 
 
@@ -43,12 +43,13 @@ async def test_a_job_is_streamed_as_it_is_stored_and_then_ends(
 ) -> None:
     job = await world.queue_job(TENANT)
     async with sse(streaming, job.id) as reader:
-        writer = await world.start_attempt(job)
+        writer = await world.start_attempt(job, cache=CacheMark("exact", age_ms=5))
         for event in words(50):
             writer.emit(event)
         await writer.seal(completed())
         frames = await reader.read()
     assert frames == await stored_frames(world, job)
+    assert frames[0]["cache"]["tier"] == "exact"
     headers = reader.response.headers
     assert headers["Content-Type"].startswith("text/event-stream")
     assert headers["X-Accel-Buffering"] == "no"

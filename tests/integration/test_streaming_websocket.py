@@ -15,7 +15,7 @@ from tests.support.services import (
     until_end,
     websocket,
 )
-from tidegate.contracts.events import Cancelled, Delta, Waiting
+from tidegate.contracts.events import CacheMark, Cancelled, Delta, Waiting
 from tidegate.contracts.jobs import new_job_id
 from tidegate.eventlog.head import LogHead
 from tidegate.eventlog.lookup import require_job
@@ -162,6 +162,22 @@ async def test_a_late_joiner_of_a_finished_job_gets_its_end_too(
         snapshot, end = await receive(socket), await receive(socket)
     assert (snapshot["text"], snapshot["reasoning"]) == ("all of it", "why")
     assert (end["type"], end["sequence"]) == ("completed", snapshot["sequence"] + 1)
+
+
+async def test_a_client_sees_where_an_answer_comes_from_live_and_late(
+    world: LogWorld, streaming: StreamingProcess
+) -> None:
+    job = await world.queue_job(TENANT)
+    mark = CacheMark("semantic", 0.953, 90_250, "job_a", "e1")
+    told = {"tier": "semantic", "score": 0.953, "age_ms": 90_250, "source": "job_a", "entry": "e1"}
+    async with websocket(streaming) as live, websocket(streaming) as late:
+        await subscribe(live, job)
+        writer = await world.start_attempt(job, cache=mark)
+        assert (await receive(live))["cache"] == told
+        await send(late, type="subscribe", job_id=job.id, snapshot=True)
+        assert (await receive(late))["cache"] == told
+        await writer.seal(completed())
+        assert (await until_end(late, job.id))[-1]["saved_nano_usd"] == 0
 
 
 async def test_an_unsubscribed_job_is_silent(world: LogWorld, streaming: StreamingProcess) -> None:

@@ -36,7 +36,7 @@ async def test_ask_shows_the_job_the_answer_and_the_figures(platform: Platform) 
     first, last = done.stderr.splitlines()[0], done.stderr.splitlines()[-1]
     job = first.removeprefix("job=")
     assert last.startswith(f"job={job} ttft=")
-    assert last.endswith("tokens=20 cost=unknown")
+    assert last.endswith("tokens=20 cost=unknown cache=miss")
 
     shown = json.loads((await platform.tidegate("jobs", "get", job)).stdout)
     assert shown["state"] == "completed"

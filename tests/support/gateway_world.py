@@ -23,6 +23,7 @@ from tidegate.chassis.grpc_channel import make_channel
 from tidegate.chassis.jetstream import NotSentError
 from tidegate.chassis.keyring import new_key
 from tidegate.chassis.settings import ListenAddress
+from tidegate.contracts.events import CacheMark
 from tidegate.contracts.jobs import QueuedJob, decode_job
 from tidegate.contracts.subjects import JOBS_STREAM, job_anywhere
 from tidegate.eventlog.writer import LogWriter
@@ -121,9 +122,9 @@ class GatewayWorld:
         assert stored is not None
         return decode_job(stored.payload)
 
-    async def worker_plays(self, job_id: str) -> LogWriter:
-        """Begins an attempt as a worker does; the writer goes on with it."""
-        return await self.peer.start_attempt(await self.queued(job_id))
+    async def worker_plays(self, job_id: str, cache: CacheMark | None = None) -> LogWriter:
+        """Begins an attempt as a worker does that had this of the cache; the writer goes on."""
+        return await self.peer.start_attempt(await self.queued(job_id), cache=cache)
 
     async def metric(self, line: str) -> bool:
         """Whether the gateway's metrics hold this line, such as `name 1.0`."""

@@ -27,6 +27,7 @@ from tidegate.chassis.jetstream import JetStream
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Completed,
     Delta,
     Timings,
@@ -80,12 +81,14 @@ class LogPeer:
             clock=time.time,
         )
 
-    async def start_attempt(self, job: QueuedJob, *, worker: str = "w") -> LogWriter:
+    async def start_attempt(
+        self, job: QueuedJob, *, worker: str = "w", cache: CacheMark | None = None
+    ) -> LogWriter:
         """What a worker does when it is handed the job."""
         head = await read_head(self.jetstream, job.tenant, job.id)
         writer = self.writer(job, head)
         await writer.load()
-        await writer.start_attempt(AttemptStarted(head.attempts + 1, worker))
+        await writer.start_attempt(AttemptStarted(head.attempts + 1, worker, cache=cache))
         return writer
 
     def reader(self, **options: Any) -> LogReader:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Cancelled,
     Completed,
     Delta,
@@ -38,6 +39,18 @@ TIMINGS = Timings(queued_ms=5, ttft_ms=40, total_ms=900)
 texts = st.text(max_size=12)
 deltas = st.builds(Delta, data=texts, kind=st.sampled_from(["text", "reasoning", "refusal"]))
 waits = st.builds(Waiting, reason=texts, until_ms=st.integers(0, 2**41))
+marks = st.none() | st.one_of(
+    st.builds(CacheMark),
+    st.builds(
+        CacheMark,
+        tier=st.sampled_from(["exact", "semantic"]),
+        score=st.none() | st.floats(-1, 1),
+        age_ms=st.integers(0, 2**40),
+        source=texts,
+        entry=texts,
+    ),
+    st.builds(CacheMark, tier=st.just("coalesced"), source=texts),
+)
 terminals: st.SearchStrategy[Terminal] = st.one_of(
     st.builds(
         Completed,
@@ -45,6 +58,7 @@ terminals: st.SearchStrategy[Terminal] = st.one_of(
         usage=st.just(USAGE),
         timings=st.just(TIMINGS),
         cost_nano_usd=st.none() | st.integers(0, 2**40),
+        saved_nano_usd=st.none() | st.integers(0, 2**40),
     ),
     *(
         st.builds(kind, reason=texts, message=texts, retriable=st.booleans(), usage=st.just(USAGE))
@@ -116,7 +130,7 @@ class Attempt:
         )
 
 
-def begin(log: Log, *, continues: bool) -> Attempt:
+def begin(log: Log, *, continues: bool, cache: CacheMark | None = None) -> Attempt:
     """A new attempt that has read the log's head."""
     last = log.lines[-1] if log.lines else None
     attempt = Attempt(
@@ -125,11 +139,8 @@ def begin(log: Log, *, continues: bool) -> Attempt:
         next=(last.last if last else 0) + 1,
         base=log.stored[0][0] if log.stored else 0,
     )
-    write(
-        log,
-        attempt,
-        [AttemptStarted(attempt.number, f"worker-{attempt.number}", "p", "m", continues)],
-    )
+    worker = f"worker-{attempt.number}"
+    write(log, attempt, [AttemptStarted(attempt.number, worker, "p", "m", continues, cache=cache)])
     return attempt
 
 
@@ -149,10 +160,10 @@ def write(
 def logs(draw: st.DrawFn, *, sealed: bool | None = None) -> Log:
     """A log that several attempts, alive at the same time, wrote past each other."""
     log = Log()
-    attempts = [begin(log, continues=False)]
+    attempts = [begin(log, continues=False, cache=draw(marks))]
     for _ in range(draw(st.integers(0, 12))):
         if draw(st.integers(0, 3)) == 0:
-            attempts.append(begin(log, continues=draw(st.booleans())))
+            attempts.append(begin(log, continues=draw(st.booleans()), cache=draw(marks)))
         else:
             events: list[Event] = list(draw(st.lists(deltas | waits, min_size=1, max_size=4)))
             write(log, draw(st.sampled_from(attempts)), events, step=draw(st.integers(1, 9)))

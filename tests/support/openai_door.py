@@ -4,7 +4,7 @@ import json
 
 from tests.support.gateway_world import CHAT, GatewayWorld, until
 from tests.support.log_world import completed
-from tidegate.contracts.events import Delta, Failed
+from tidegate.contracts.events import CacheMark, Completed, Delta, Failed, Timings, Usage
 from tidegate.contracts.subjects import JOBS_STREAM
 from tidegate.eventlog.writer import LogWriter
 
@@ -22,10 +22,12 @@ async def next_job(world: GatewayWorld, after: int = 0) -> str:
     return await until(look)
 
 
-async def playing(world: GatewayWorld, after: int = 0) -> tuple[str, LogWriter]:
+async def playing(
+    world: GatewayWorld, after: int = 0, cache: CacheMark | None = None
+) -> tuple[str, LogWriter]:
     """Waits for the job and takes it as a worker does."""
     job_id = await next_job(world, after)
-    return job_id, await world.worker_plays(job_id)
+    return job_id, await world.worker_plays(job_id, cache)
 
 
 async def answering(world: GatewayWorld, *words: str, after: int = 0) -> str:
@@ -34,6 +36,15 @@ async def answering(world: GatewayWorld, *words: str, after: int = 0) -> str:
     for word in words:
         writer.emit(Delta(word))
     await writer.seal(completed())
+    return job_id
+
+
+async def hitting(world: GatewayWorld, mark: CacheMark, *words: str, after: int = 0) -> str:
+    """A worker that finds the next job's answer in the cache, where it had cost 63,000 nano-USD."""
+    job_id, writer = await playing(world, after, mark)
+    for word in words:
+        writer.emit(Delta(word))
+    await writer.seal(Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=63_000))
     return job_id
 
 

@@ -35,6 +35,8 @@ _READABLE: Final[dict[str, str]] = {
             "x-request-id",
             "x-should-retry",
             "x-tidegate-cache",
+            "x-tidegate-cache-age",
+            "x-tidegate-cache-score",
             "x-tidegate-job",
         )
     )

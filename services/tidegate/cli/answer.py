@@ -48,12 +48,31 @@ def error_line(event: dict[str, Any]) -> str:
     return line if wait_ms is None else f"{line}, try again in {math.ceil(wait_ms / 1000)} s"
 
 
+def figures(begun: dict[str, Any], ended: dict[str, Any]) -> str:
+    """What a job took, from its terminal event and its last `attempt_started` (empty: none seen).
+
+    As in `tokens=42 cost=$0.000063 cache=miss`.
+    """
+    tokens = f"tokens={ended['usage']['output_tokens']}"
+    return " ".join(filter(None, (tokens, cost_words(ended), cache_words(begun, ended))))
+
+
 def cost_words(event: dict[str, Any]) -> str:
     """What a job cost, from its terminal event, and what attempts before the last one cost."""
     nano_usd = event.get("cost_nano_usd")
     words = f"cost={'unknown' if nano_usd is None else _dollars(nano_usd)}"
     lost = event.get("lost_cost_nano_usd")
     return f"{words} lost={_dollars(lost)}" if lost else words
+
+
+def cache_words(begun: dict[str, Any], ended: dict[str, Any]) -> str:
+    """Where an answer came from, and what a hit saved; empty where no attempt was seen to begin."""
+    if not begun:
+        return ""
+    tier = (begun.get("cache") or {}).get("tier", "miss")
+    saved = ended.get("saved_nano_usd")
+    words = f"cache={tier}"
+    return words if tier == "miss" or saved is None else f"{words} saved={_dollars(saved)}"
 
 
 def _dollars(nano_usd: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.answer import AnswerPrinter, cost_words, error_line
+from tidegate.cli.answer import AnswerPrinter, error_line, figures
 from tidegate.cli.client import Platform, PlatformError, run_client
 
 
@@ -78,14 +78,19 @@ async def _body(platform: Platform, question: Question) -> dict[str, Any]:
 async def _print_job(platform: Platform, job_id: str, after_sequence: int, started: float) -> int:
     printer = AnswerPrinter()
     first_token: float | None = None
+    begun: dict[str, Any] = {}
     async for event in platform.follow(job_id, after_sequence):
-        if event["type"] == "attempt_started" and not event["continues"]:
-            printer.begin_attempt()
+        if event["type"] == "attempt_started":
+            begun = event
+            if not event["continues"]:
+                printer.begin_attempt()
         elif event["type"] == "delta" and event["kind"] in ("text", "refusal"):
             first_token = first_token or time.monotonic()
             _write(printer, event["data"])
         elif "usage" in event:
-            return _finish(job_id, event, started, first_token)
+            timed = _timed(started, first_token)
+            line = f"job={job_id} {timed} {figures(begun, event)}"
+            return _finish(event, line, answered=first_token is not None)
     job = await platform.call("GET", f"/v1/jobs/{job_id}")
     click.echo(f"job={job_id} state={job['state']}, and no event after that one", err=True)
     return 0 if job["state"] == "completed" else 1
@@ -100,17 +105,17 @@ def _write(printer: AnswerPrinter, data: str) -> None:
     sys.stdout.flush()
 
 
-def _finish(job_id: str, event: dict[str, Any], started: float, first_token: float | None) -> int:
-    if first_token is not None:
+def _timed(started: float, first_token: float | None) -> str:
+    ttft = "none" if first_token is None else f"{first_token - started:.2f}s"
+    return f"ttft={ttft} total={time.monotonic() - started:.2f}s"
+
+
+def _finish(event: dict[str, Any], last_line: str, *, answered: bool) -> int:
+    if answered:
         sys.stdout.write("\n")
         sys.stdout.flush()
     completed = event["type"] == "completed"
     if not completed:
         click.echo(error_line(event), err=True)
-    ttft = "none" if first_token is None else f"{first_token - started:.2f}s"
-    click.echo(
-        f"job={job_id} ttft={ttft} total={time.monotonic() - started:.2f}s "
-        f"tokens={event['usage']['output_tokens']} {cost_words(event)}",
-        err=True,
-    )
+    click.echo(last_line, err=True)
     return 0 if completed else 1

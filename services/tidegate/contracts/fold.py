@@ -14,6 +14,7 @@ from tidegate.contracts.events import (
     UNDECODABLE,
     Append,
     AttemptStarted,
+    CacheMark,
     Completed,
     CorruptLogError,
     Delta,
@@ -60,6 +61,7 @@ class Fold:
 
     `unknown` counts events of types that this release does not know; `superseded` those of an
     attempt older than the one that runs, which a correct log never holds and which change nothing.
+    `cache` is the mark of the last attempt, and `saved_nano_usd` of a completed job.
     """
 
     def __init__(self) -> None:
@@ -71,6 +73,8 @@ class Fold:
         self.cost_nano_usd: int | None = None
         self.lost: Usage | None = None
         self.lost_cost_nano_usd: int | None = None
+        self.cache: CacheMark | None = None
+        self.saved_nano_usd: int | None = None
         self.timings: Timings | None = None
         self.error: JobError | None = None
         self.finished_ms: int | None = None
@@ -127,6 +131,7 @@ class Fold:
 
     def _begin(self, event: AttemptStarted) -> None:
         self.attempt, self.worker, self.state = event.attempt, event.worker, JobState.RUNNING
+        self.cache = event.cache
         if not event.continues:
             self._parts.clear()
             self._tool_calls.clear()
@@ -154,6 +159,7 @@ class Fold:
         self.lost, self.lost_cost_nano_usd = event.lost, event.lost_cost_nano_usd
         if isinstance(event, Completed):
             self.timings = event.timings
+            self.saved_nano_usd = event.saved_nano_usd
             self._finish_reason = event.finish_reasons[0] if event.finish_reasons else ""
         else:
             self.error = JobError(

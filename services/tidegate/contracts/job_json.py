@@ -6,7 +6,7 @@ from typing import Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tidegate.contracts.events import Timings, Usage
+from tidegate.contracts.events import CacheMark, Timings, Usage
 from tidegate.contracts.fold import Answer, JobError
 from tidegate.contracts.jobs import JobView
 
@@ -20,7 +20,9 @@ class Cost(msgspec.Struct, frozen=True):
 class JobJson(msgspec.Struct, frozen=True):
     """Times are seconds since the epoch; null is what is not known, of a cost too.
 
-    `lost` and `lost_cost` are what attempts spent that did not end the job.
+    `lost` and `lost_cost` are what attempts spent that did not end the job. `cache` says where the
+    answer of the last attempt comes from, null where the cache was not asked; `saved` what it cost
+    when it was given first.
 
     `links` only where the surface knows the public addresses.
     """
@@ -38,6 +40,8 @@ class JobJson(msgspec.Struct, frozen=True):
     cost: Cost | None
     lost: Usage | None
     lost_cost: Cost | None
+    cache: CacheMark | None
+    saved: Cost | None
     timings: Timings | None
     error: JobError | None
     finished_at: float | None
@@ -61,6 +65,8 @@ class JobJson(msgspec.Struct, frozen=True):
             cost=_cost(job.cost_nano_usd),
             lost=job.lost,
             lost_cost=_cost(job.lost_cost_nano_usd),
+            cache=job.cache,
+            saved=_cost(job.saved_nano_usd),
             timings=job.timings,
             error=job.error,
             finished_at=None if job.finished_ms is None else job.finished_ms / 1000,

@@ -10,6 +10,7 @@ import msgspec
 
 from tidegate.contracts.events import (
     UNDECODABLE,
+    CacheMark,
     CorruptLogError,
     JobState,
     JobSummary,
@@ -80,9 +81,11 @@ class QueuedJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job as a caller sees it; `answer` is None in lists. Times are epoch milliseconds.
+    """A job as a caller sees it; `answer` and `cache` are None in lists. Times are epoch ms.
 
-    `lost` and its cost (None: unknown) are what attempts spent that did not end the job.
+    `lost` and its cost (None: unknown) are what attempts spent that did not end the job. `cache`
+    says where the last attempt's answer comes from (None: the cache was not asked), and
+    `saved_nano_usd` what it cost when it was given first (None: unknown, or not completed).
     """
 
     id: str
@@ -98,6 +101,8 @@ class JobView(msgspec.Struct, frozen=True):
     cost_nano_usd: int | None
     lost: Usage | None
     lost_cost_nano_usd: int | None
+    cache: CacheMark | None
+    saved_nano_usd: int | None
     timings: Timings | None
     error: JobError | None
     finished_ms: int | None
@@ -163,6 +168,9 @@ def view(summary: JobSummary, folded: Fold, *, with_answer: bool = True) -> JobV
         cost_nano_usd=folded.cost_nano_usd,
         lost=folded.lost,
         lost_cost_nano_usd=folded.lost_cost_nano_usd,
+        # Lists are read from each log's last line, which rarely is the attempt's first.
+        cache=folded.cache if with_answer else None,
+        saved_nano_usd=folded.saved_nano_usd,
         timings=folded.timings,
         error=folded.error,
         finished_ms=folded.finished_ms,

@@ -47,6 +47,12 @@ _KINDS: Final = {
     "tool_call": pb.DELTA_KIND_TOOL_CALL,
     "logprobs": pb.DELTA_KIND_LOGPROBS,
 }
+_TIERS: Final = {
+    "miss": pb.ANSWER_TIER_MISS,
+    "exact": pb.ANSWER_TIER_EXACT,
+    "semantic": pb.ANSWER_TIER_SEMANTIC,
+    "coalesced": pb.ANSWER_TIER_COALESCED,
+}
 
 
 def new_job(request: pb.CreateJobRequest, names: FieldNames | None = None) -> NewJob:
@@ -88,6 +94,8 @@ def job_message(job: JobView) -> pb.Job:
         last_sequence=job.last_sequence,
         cost_nano_usd=job.cost_nano_usd,
         lost_cost_nano_usd=job.lost_cost_nano_usd,
+        cache=_mark(job.cache),
+        saved_nano_usd=job.saved_nano_usd,
         replay_of=job.replay_of,
     )
     if job.lost is not None:
@@ -186,6 +194,18 @@ def _timings(timings: events.Timings) -> pb.Timings:
     return message
 
 
+def _mark(mark: events.CacheMark | None) -> pb.CacheMark | None:
+    if mark is None:
+        return None
+    return pb.CacheMark(
+        tier=_TIERS[mark.tier],
+        score=mark.score,
+        age=_duration(mark.age_ms),
+        source=mark.source,
+        entry=mark.entry,
+    )
+
+
 def _fill_started(message: pb.JobEvent, event: events.AttemptStarted) -> None:
     message.attempt_started.CopyFrom(
         pb.AttemptStarted(
@@ -196,6 +216,7 @@ def _fill_started(message: pb.JobEvent, event: events.AttemptStarted) -> None:
             continues=event.continues,
             lost=_usage(event.lost),
             lost_cost_nano_usd=event.lost_cost_nano_usd,
+            cache=_mark(event.cache),
         )
     )
 
@@ -222,6 +243,7 @@ def _fill_completed(message: pb.JobEvent, event: events.Completed) -> None:
             lost=_usage(event.lost),
             lost_cost_nano_usd=event.lost_cost_nano_usd,
             price_version=event.price_version,
+            saved_nano_usd=event.saved_nano_usd,
         )
     )
 

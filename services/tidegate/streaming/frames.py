@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from tidegate.contracts.errors import TidegateError
+from tidegate.contracts.events import CacheMark
 from tidegate.contracts.fold import Fold, ToolCall
 from tidegate.eventlog.tail import Entry
 
@@ -95,6 +96,7 @@ class _Snapshot(msgspec.Struct, tag="snapshot", omit_defaults=True):
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[ToolCall] = []
+    cache: CacheMark | None = None
 
 
 class _Error(msgspec.Struct, tag="error", omit_defaults=True):
@@ -124,7 +126,7 @@ def ended(job_id: str, sequence: int) -> bytes:
 def snapshot(job_id: str, folded: Fold) -> bytes:
     """`snapshot{job_id, sequence, attempt, text}`: the answer so far, in place of the events.
 
-    `reasoning`, `refusal` and `tool_calls` are there where they are not empty.
+    `reasoning`, `refusal`, `tool_calls` and `cache` are there where they are not empty.
     """
     answer = folded.answer()
     return _encoder.encode(
@@ -136,6 +138,7 @@ def snapshot(job_id: str, folded: Fold) -> bytes:
             answer.reasoning,
             answer.refusal,
             answer.tool_calls,
+            folded.cache,
         )
     )
 

@@ -5,7 +5,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 
 from tidegate.contracts.create import CreateBody
-from tidegate.contracts.events import JobState, Timings, Usage
+from tidegate.contracts.events import CacheMark, CacheTier, JobState, Timings, Usage
 from tidegate.contracts.fold import Answer, JobError, ToolCall
 from tidegate.contracts.jobs import JobClass, JobView
 from tidegate.v1 import jobs_pb2 as pb
@@ -20,6 +20,12 @@ _ON_DISCONNECT: Final = {
     None: pb.ON_DISCONNECT_UNSPECIFIED,
     "detach": pb.ON_DISCONNECT_DETACH,
     "cancel": pb.ON_DISCONNECT_CANCEL,
+}
+_TIERS: Final[dict[int, CacheTier]] = {
+    pb.ANSWER_TIER_MISS: "miss",
+    pb.ANSWER_TIER_EXACT: "exact",
+    pb.ANSWER_TIER_SEMANTIC: "semantic",
+    pb.ANSWER_TIER_COALESCED: "coalesced",
 }
 _STATE_PREFIX: Final = "JOB_STATE_"
 
@@ -36,7 +42,7 @@ def create_request(asked: CreateBody) -> pb.CreateJobRequest:
 
 
 def job_view(job: pb.Job) -> JobView:
-    """The job; a class that this release does not know counts as interactive."""
+    """The job; a class that this release does not know counts as interactive, a tier as none."""
     return JobView(
         id=job.id,
         state=JobState(pb.JobState.Name(job.state).removeprefix(_STATE_PREFIX).lower()),
@@ -51,6 +57,8 @@ def job_view(job: pb.Job) -> JobView:
         cost_nano_usd=job.cost_nano_usd if job.HasField("cost_nano_usd") else None,
         lost=_usage(job.lost) if job.HasField("lost") else None,
         lost_cost_nano_usd=(job.lost_cost_nano_usd if job.HasField("lost_cost_nano_usd") else None),
+        cache=_mark(job.cache) if job.HasField("cache") else None,
+        saved_nano_usd=job.saved_nano_usd if job.HasField("saved_nano_usd") else None,
         timings=_timings(job.timings) if job.HasField("timings") else None,
         error=_error(job.error) if job.HasField("error") else None,
         finished_ms=job.finished_at.ToMilliseconds() if job.HasField("finished_at") else None,
@@ -87,6 +95,14 @@ def _usage(usage: pb.Usage) -> Usage:
 def _error(error: pb.JobError) -> JobError:
     after = error.retry_after.ToMilliseconds() if error.HasField("retry_after") else None
     return JobError(error.reason, error.message, error.retriable, after)
+
+
+def _mark(mark: pb.CacheMark) -> CacheMark | None:
+    tier = _TIERS.get(mark.tier)
+    if tier is None:
+        return None
+    score = mark.score if mark.HasField("score") else None
+    return CacheMark(tier, score, mark.age.ToMilliseconds(), mark.source, mark.entry)
 
 
 def _timings(timings: pb.Timings) -> Timings:

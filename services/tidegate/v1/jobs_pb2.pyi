@@ -34,6 +34,14 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_CANCELLED: _ClassVar[JobState]
     JOB_STATE_EXPIRED: _ClassVar[JobState]
 
+class AnswerTier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANSWER_TIER_UNSPECIFIED: _ClassVar[AnswerTier]
+    ANSWER_TIER_MISS: _ClassVar[AnswerTier]
+    ANSWER_TIER_EXACT: _ClassVar[AnswerTier]
+    ANSWER_TIER_SEMANTIC: _ClassVar[AnswerTier]
+    ANSWER_TIER_COALESCED: _ClassVar[AnswerTier]
+
 class DeltaKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DELTA_KIND_UNSPECIFIED: _ClassVar[DeltaKind]
@@ -56,6 +64,11 @@ JOB_STATE_COMPLETED: JobState
 JOB_STATE_FAILED: JobState
 JOB_STATE_CANCELLED: JobState
 JOB_STATE_EXPIRED: JobState
+ANSWER_TIER_UNSPECIFIED: AnswerTier
+ANSWER_TIER_MISS: AnswerTier
+ANSWER_TIER_EXACT: AnswerTier
+ANSWER_TIER_SEMANTIC: AnswerTier
+ANSWER_TIER_COALESCED: AnswerTier
 DELTA_KIND_UNSPECIFIED: DeltaKind
 DELTA_KIND_TEXT: DeltaKind
 DELTA_KIND_REASONING: DeltaKind
@@ -176,7 +189,7 @@ class StreamJobEventsResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[JobEvent, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "model", "job_class", "created_at", "deadline", "attempts", "last_sequence", "answer", "usage", "cost_nano_usd", "error", "finished_at", "timings", "lost", "lost_cost_nano_usd", "replay_of")
+    __slots__ = ("id", "state", "model", "job_class", "created_at", "deadline", "attempts", "last_sequence", "answer", "usage", "cost_nano_usd", "error", "finished_at", "timings", "lost", "lost_cost_nano_usd", "replay_of", "cache", "saved_nano_usd")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +207,8 @@ class Job(_message.Message):
     LOST_FIELD_NUMBER: _ClassVar[int]
     LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     REPLAY_OF_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: JobState
     model: str
@@ -211,7 +226,23 @@ class Job(_message.Message):
     lost: Usage
     lost_cost_nano_usd: int
     replay_of: str
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., model: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., last_sequence: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., replay_of: _Optional[str] = ...) -> None: ...
+    cache: CacheMark
+    saved_nano_usd: int
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., model: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., last_sequence: _Optional[int] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., replay_of: _Optional[str] = ..., cache: _Optional[_Union[CacheMark, _Mapping]] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
+
+class CacheMark(_message.Message):
+    __slots__ = ("tier", "score", "age", "source", "entry")
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    tier: AnswerTier
+    score: float
+    age: _duration_pb2.Duration
+    source: str
+    entry: str
+    def __init__(self, tier: _Optional[_Union[AnswerTier, str]] = ..., score: _Optional[float] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., source: _Optional[str] = ..., entry: _Optional[str] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("text", "reasoning", "refusal", "tool_calls", "finish_reason")
@@ -298,7 +329,7 @@ class JobEvent(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., sequence: _Optional[int] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., completed: _Optional[_Union[Completed, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., expired: _Optional[_Union[Expired, _Mapping]] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
-    __slots__ = ("attempt", "worker", "provider", "model", "continues", "lost", "lost_cost_nano_usd")
+    __slots__ = ("attempt", "worker", "provider", "model", "continues", "lost", "lost_cost_nano_usd", "cache")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +337,7 @@ class AttemptStarted(_message.Message):
     CONTINUES_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     worker: str
     provider: str
@@ -313,7 +345,8 @@ class AttemptStarted(_message.Message):
     continues: bool
     lost: Usage
     lost_cost_nano_usd: int
-    def __init__(self, attempt: _Optional[int] = ..., worker: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., continues: _Optional[bool] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ...) -> None: ...
+    cache: CacheMark
+    def __init__(self, attempt: _Optional[int] = ..., worker: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., continues: _Optional[bool] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., cache: _Optional[_Union[CacheMark, _Mapping]] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("choice", "kind", "data")
@@ -334,7 +367,7 @@ class Waiting(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Completed(_message.Message):
-    __slots__ = ("finish_reasons", "usage", "cost_nano_usd", "timings", "lost", "lost_cost_nano_usd", "price_version")
+    __slots__ = ("finish_reasons", "usage", "cost_nano_usd", "timings", "lost", "lost_cost_nano_usd", "price_version", "saved_nano_usd")
     FINISH_REASONS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +375,7 @@ class Completed(_message.Message):
     LOST_FIELD_NUMBER: _ClassVar[int]
     LOST_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     finish_reasons: _containers.RepeatedScalarFieldContainer[str]
     usage: Usage
     cost_nano_usd: int
@@ -349,7 +383,8 @@ class Completed(_message.Message):
     lost: Usage
     lost_cost_nano_usd: int
     price_version: str
-    def __init__(self, finish_reasons: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ...) -> None: ...
+    saved_nano_usd: int
+    def __init__(self, finish_reasons: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_nano_usd: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., lost: _Optional[_Union[Usage, _Mapping]] = ..., lost_cost_nano_usd: _Optional[int] = ..., price_version: _Optional[str] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
 
 class Failed(_message.Message):
     __slots__ = ("error", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "price_version")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.cli.answer import AnswerPrinter, cost_words, error_line
+from tidegate.cli.answer import AnswerPrinter, cost_words, error_line, figures
 
 _PARTS = st.lists(st.text(min_size=1, max_size=4), max_size=12)
 
@@ -60,3 +60,30 @@ def test_what_lost_attempts_cost_is_shown_where_they_did(
     cost: int | None, lost: int | None, words: str
 ) -> None:
     assert cost_words({"cost_nano_usd": cost, "lost_cost_nano_usd": lost}) == words
+
+
+@pytest.mark.parametrize(
+    ("begun", "saved", "words"),
+    [
+        ({"cache": {"tier": "miss"}}, 0, " cache=miss"),
+        ({"cache": None}, 0, " cache=miss"),
+        ({"attempt": 1}, None, " cache=miss"),
+        ({"cache": {"tier": "exact"}}, 63_000, " cache=exact saved=$0.000063"),
+        ({"cache": {"tier": "semantic"}}, 0, " cache=semantic saved=$0.000000"),
+        ({"cache": {"tier": "coalesced"}}, None, " cache=coalesced"),
+        ({}, 0, ""),
+    ],
+)
+def test_the_last_line_says_where_an_answer_came_from(
+    begun: dict[str, object], saved: int | None, words: str
+) -> None:
+    """Whoever watches the bill asks that first; `{}`: watched from after the attempt began."""
+    usage = {"output_tokens": 0}
+    ended = {"usage": usage, "cost_nano_usd": 0, "saved_nano_usd": saved}
+    assert figures(begun, ended) == f"tokens=0 cost=$0.000000{words}"
+
+
+def test_a_job_that_failed_saved_nothing() -> None:
+    ended = {"usage": {"output_tokens": 3}, "cost_nano_usd": None}
+    begun = {"cache": {"tier": "coalesced"}}
+    assert figures(begun, ended) == "tokens=3 cost=unknown cache=coalesced"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.logs import deltas, terminals, waits
+from tests.support.logs import deltas, marks, terminals, waits
 from tidegate.contracts.events import (
     LOG_VERSION,
     Append,
@@ -24,7 +24,11 @@ from tidegate.contracts.events import (
 )
 
 starts = st.builds(
-    AttemptStarted, attempt=st.integers(1, 9), worker=st.text(), continues=st.booleans()
+    AttemptStarted,
+    attempt=st.integers(1, 9),
+    worker=st.text(),
+    continues=st.booleans(),
+    cache=marks,
 )
 anything: st.SearchStrategy[Event] = st.one_of(deltas, waits, terminals, starts)
 json_values = st.recursive(

@@ -9,6 +9,7 @@ from tests.support.logs import SUMMARY, TIMINGS, USAGE, Log, begin, deltas, logs
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Completed,
     CorruptLogError,
     Delta,
@@ -135,6 +136,26 @@ def test_a_job_that_never_ran_can_end() -> None:
     assert folded.attempt == 0
     assert folded.error is not None
     assert folded.error.reason == "CANCELLED_BY_CALLER"
+
+
+@given(logs())
+def test_the_mark_of_the_last_attempt_counts(log: Log) -> None:
+    """A job would be shown as a hit that the model was paid for in the end, or the other way."""
+    folded = fold(log.lines)
+    events = [decode_event(raw) for _, raw in log.events]
+    begun = [event for event in events if isinstance(event, AttemptStarted)]
+    assert folded.cache == begun[-1].cache
+    saved = events[-1].saved_nano_usd if isinstance(events[-1], Completed) else None
+    assert folded.saved_nano_usd == saved
+
+
+def test_a_superseded_attempt_leaves_the_mark_alone() -> None:
+    mark = CacheMark("exact", None, 5, "job_a", "e1")
+    log = Log()
+    begin(log, continues=False)
+    begin(log, continues=False, cache=mark)
+    late = AttemptStarted(1, "worker-1", cache=CacheMark())
+    assert fold([*log.lines, line(late, attempt=1, first=3)]).cache == mark
 
 
 def test_an_attempt_that_continues_keeps_the_text() -> None:

@@ -108,11 +108,12 @@ def test_the_deadline_counts_from_jetstreams_clock() -> None:
 
 
 @given(logs())
-def test_a_view_is_the_fold_and_hides_nothing_but_the_answer(log: Log) -> None:
+def test_a_view_is_the_fold_and_hides_nothing_but_the_answer_and_its_mark(log: Log) -> None:
     folded = fold(log.lines)
     whole = view(job().summary(5), folded)
     listed = view(job().summary(5), folded, with_answer=False)
     assert whole.answer == folded.answer()
-    assert listed == msgspec.structs.replace(whole, answer=None)
+    assert listed == msgspec.structs.replace(whole, answer=None, cache=None)
+    assert (whole.cache, whole.saved_nano_usd) == (folded.cache, folded.saved_nano_usd)
     assert whole.last_sequence == len(log.events)
     assert whole.state.terminal == log.sealed == (whole.finished_ms is not None)

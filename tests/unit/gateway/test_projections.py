@@ -4,11 +4,13 @@ import json
 
 import msgspec
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from tidegate.contracts.create import JSON_NAMES, FieldNames
 from tidegate.contracts.errors import InvalidRequest
 from tidegate.contracts.events import (
     AttemptStarted,
+    CacheMark,
     Cancelled,
     Completed,
     CorruptLogError,
@@ -33,6 +35,7 @@ from tidegate.v1 import jobs_pb2 as pb
 
 USAGE = Usage(7, 2, 11, 3, estimated=True)
 LOST = Usage(14, 0, 5)
+HIT = CacheMark("semantic", 0.953, 90_250, "job_" + "d" * 26, "entry-1")
 FULL = JobView(
     id="job_" + "a" * 26,
     state=JobState.FAILED,
@@ -47,6 +50,8 @@ FULL = JobView(
     cost_nano_usd=0,
     lost=LOST,
     lost_cost_nano_usd=12,
+    cache=HIT,
+    saved_nano_usd=63_000,
     timings=Timings(5, None, 900),
     error=JobError("PROVIDER_TIMEOUT", "too slow", retriable=True, retry_after_ms=1_500),
     finished_ms=1_700_000_001_000,
@@ -66,6 +71,8 @@ BARE = JobView(
     cost_nano_usd=None,
     lost=None,
     lost_cost_nano_usd=None,
+    cache=None,
+    saved_nano_usd=None,
     timings=None,
     error=None,
     finished_ms=None,
@@ -88,6 +95,14 @@ def test_a_job_as_a_message_holds_all_that_is_known() -> None:
     assert job.error.retriable
     assert job.error.retry_after.ToMilliseconds() == 1_500
     assert (job.lost.input_tokens, job.lost_cost_nano_usd) == (14, 12)
+    assert job.cache == pb.CacheMark(
+        tier=pb.ANSWER_TIER_SEMANTIC,
+        score=0.953,
+        age=Duration(seconds=90, nanos=250_000_000),
+        source=HIT.source,
+        entry="entry-1",
+    )
+    assert job.saved_nano_usd == 63_000
     assert job.replay_of == FULL.replay_of
     assert job.timings.queued.ToMilliseconds() == 5
     assert job.timings.total.ToMilliseconds() == 900
@@ -98,7 +113,7 @@ def test_a_job_as_a_message_holds_all_that_is_known() -> None:
 def test_a_job_as_a_message_leaves_out_what_is_not_known() -> None:
     job = job_message(BARE)
     unknown = ("answer", "usage", "cost_nano_usd", "lost", "lost_cost_nano_usd", "timings")
-    for name in (*unknown, "error", "finished_at"):
+    for name in (*unknown, "cache", "saved_nano_usd", "error", "finished_at"):
         assert not job.HasField(name), name
 
 
@@ -114,6 +129,14 @@ def test_a_job_as_json() -> None:
     assert (job["created_at"], job["finished_at"]) == (1_700_000_000.123, 1_700_000_001.0)
     assert job["answer"]["tool_calls"] == [{"id": "c1", "name": "f", "arguments": '{"a":1}'}]
     assert job["error"]["reason"] == "PROVIDER_TIMEOUT"
+    assert job["cache"] == {
+        "tier": "semantic",
+        "score": 0.953,
+        "age_ms": 90_250,
+        "source": HIT.source,
+        "entry": "entry-1",
+    }
+    assert job["saved"] == {"nano_usd": 63_000}
     assert job["timings"] == {"queued_ms": 5, "ttft_ms": None, "total_ms": 900}
     assert job["links"] == {"events": f"http://sse.example/v1/jobs/{FULL.id}/events"}
     bare = json.loads(encode_job(BARE, ""))
@@ -124,6 +147,8 @@ def test_a_job_as_json() -> None:
         "cost",
         "lost",
         "lost_cost",
+        "cache",
+        "saved",
         "timings",
         "error",
         "finished_at",
@@ -144,6 +169,8 @@ def entry(event: Event) -> Entry:
     "event",
     [
         AttemptStarted(2, "w", "p", "m", continues=True),
+        AttemptStarted(2, "w", cache=HIT),
+        AttemptStarted(2, "w", cache=CacheMark()),
         Delta("x", "text", 1),
         Delta("x", "reasoning"),
         Delta("x", "refusal"),
@@ -153,6 +180,8 @@ def entry(event: Event) -> Entry:
         Waiting("retry", 5),
         Completed(["stop"], USAGE, Timings(1, None, 3), None),
         Completed(["stop"], USAGE, Timings(-1, 2, 3), 0),
+        Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=None),
+        Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=63_000),
         Failed("R", "m", retriable=True, usage=USAGE, cost_nano_usd=1),
         Cancelled("R", "m"),
         Expired("R", "m", usage=USAGE),
@@ -171,6 +200,20 @@ def test_every_event_has_its_place_in_the_protocol(event: Event) -> None:
     if isinstance(event, Completed | Failed | Cancelled | Expired):
         assert inner.usage.output_tokens == event.usage.output_tokens
         assert inner.HasField("cost_nano_usd") == (event.cost_nano_usd is not None)
+
+
+def test_an_event_over_grpc_says_where_its_answer_comes_from() -> None:
+    begun, bare, miss = (
+        event_message("job_x", entry(AttemptStarted(1, "w", cache=mark))).event.attempt_started
+        for mark in (HIT, None, CacheMark())
+    )
+    assert begun.cache == job_message(FULL).cache
+    assert not bare.HasField("cache"), "a cache that was not asked had no miss"
+    assert (miss.cache.tier, miss.cache.HasField("score")) == (pb.ANSWER_TIER_MISS, False)
+    for saved in (None, 0, 63_000):
+        done = Completed(["stop"], Usage(), Timings(1, 2, 3), 0, saved_nano_usd=saved)
+        told = event_message("job_x", entry(done)).event.completed
+        assert (told.saved_nano_usd if told.HasField("saved_nano_usd") else None) == saved
 
 
 def test_an_unknown_event_keeps_its_sequence_and_nothing_else() -> None:

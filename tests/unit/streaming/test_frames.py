@@ -11,6 +11,7 @@ from tidegate.contracts.errors import InvalidRequest, ResourceExhausted
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Delta,
     decode_append,
     encode_append,
@@ -105,6 +106,16 @@ def test_a_snapshot_says_which_attempt_it_is_of() -> None:
         "text": "hi",
         "tool_calls": [{"id": "", "name": "f", "arguments": "{}"}],
     }
+
+
+def test_where_an_answer_comes_from_is_seen_live_and_by_who_joins_late() -> None:
+    """Who asks for the text so far gets no event of the attempt's beginning."""
+    begun = AttemptStarted(1, "w", cache=CacheMark("semantic", 0.95, 90_000, "job_a", "e1"))
+    mark = {"tier": "semantic", "score": 0.95, "age_ms": 90_000, "source": "job_a", "entry": "e1"}
+    assert json.loads(frames.event_frame(HEAD, entry(1, begun)))["cache"] == mark
+    folded = Fold()
+    folded.take(Append(1, 1, 0, [encode_event(begun)]))
+    assert json.loads(frames.snapshot(JOB, folded))["cache"] == mark
 
 
 def test_the_servers_own_frames() -> None:

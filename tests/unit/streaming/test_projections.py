@@ -51,6 +51,12 @@ def test_a_class_of_a_newer_release_is_told_as_one_that_is_known() -> None:
     assert job_view(job).job_class == "interactive"
 
 
+def test_a_tier_of_a_newer_release_is_not_told_as_another_one() -> None:
+    job = pb.Job(state=pb.JOB_STATE_QUEUED)
+    job.cache.source = "job_a"
+    assert job_view(job).cache is None
+
+
 def tail(traceparent: str) -> Tail:
     made = Tail("dev", JOB)
     started = encode_event(AttemptStarted(1, "w", traceparent=traceparent))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -167,7 +167,7 @@ class ChatApi:
             raise InternalError("the job's log has no end")
         if whole.problem is not None:
             return _error_response(whole.problem, job.id)
-        headers = {"x-tidegate-job": job.id}
+        headers = {"x-tidegate-job": job.id} | whole.provenance.headers()
         return web.Response(body=whole.body(), content_type="application/json", headers=headers)
 
     async def _stream(
@@ -181,7 +181,7 @@ class ChatApi:
             keyed=bool(asked.idempotency_key),
             known=job.last_sequence,
         )
-        out = _Out(request, job.id, self._limits, self._metrics.slow_readers.inc)
+        out = _Out(request, job.id, chunks.headers, self._limits, self._metrics.slow_readers.inc)
         try:
             problem = await self._pump(chunks, batches, out)
             if problem is not None and not out.begun:
@@ -218,14 +218,23 @@ class SlowReaderError(Exception):
 
 
 class _Out:
-    """The response of a stream; its headers go out with the first thing that is sent."""
+    """The response of a stream; its headers go out with the first thing that is sent.
+
+    `more_headers` gives those that are known only then.
+    """
 
     def __init__(
-        self, request: web.Request, job_id: str, limits: StreamLimits, on_cut: Callable[[], None]
+        self,
+        request: web.Request,
+        job_id: str,
+        more_headers: Callable[[], Mapping[str, str]],
+        limits: StreamLimits,
+        on_cut: Callable[[], None],
     ) -> None:
         self.begun = False
         self.response = web.StreamResponse(headers=_STREAM_HEADERS | {"x-tidegate-job": job_id})
         self._request = request
+        self._more_headers = more_headers
         self._limits = limits
         self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
@@ -246,6 +255,7 @@ class _Out:
             async with asyncio.timeout(self._limits.slow_reader):
                 if not self.begun:
                     self.begun = True
+                    self.response.headers.update(self._more_headers())
                     if self._request.transport is not None:
                         limit_unsent(self._request.transport)
                     await self.response.prepare(self._request)

@@ -3,6 +3,10 @@
 The frames of one stream, put together as clients do it, are the job's answer, or they end in an
 error. There is exactly one end: a chunk with a finish reason (then usage, if asked for, and
 `[DONE]`), or an error.
+
+Where the answer comes from is for the headers to say, which go out with the first frame. Where they
+had to go before it was known, or another attempt has begun since, the chunk with the finish reason
+says so, in a member of its own.
 """
 
 from typing import Any, Final
@@ -29,6 +33,7 @@ from tidegate.contracts.fold import (
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.openai.delivered import DivergedError, Tokens, Words
 from tidegate.gateway.openai.errors import Problem, diverged, ended_badly
+from tidegate.gateway.openai.provenance import Provenance
 from tidegate.gateway.openai.shapes import completion_id, finish_reason, usage_json
 
 # A comment, with one line end: some clients take a second one for an empty event.
@@ -77,6 +82,10 @@ class Chunks:
         self._attempt = 0
         self._known = known
         self._held: list[bytes] = []
+        # Of the newest attempt; and what the headers said, once they have gone.
+        self._provenance: Provenance | None = None
+        self._headers_gone = False
+        self._said: Provenance | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -99,6 +108,11 @@ class Chunks:
             frames = b"".join((*self._held, frames))
             self._held.clear()
         return frames
+
+    def headers(self) -> dict[str, str]:
+        """What the stream's headers, which go out now, say of where the answer comes from."""
+        self._headers_gone, self._said = True, self._provenance
+        return {} if self._said is None else self._said.headers()
 
     def _frames(self, entry: Entry) -> bytes:
         if self.ended or entry.attempt < self._attempt:
@@ -126,7 +140,7 @@ class Chunks:
         return b""
 
     def _begin(self, event: AttemptStarted, *, nothing_sent: bool) -> None:
-        self._attempt = event.attempt
+        self._attempt, self._provenance = event.attempt, Provenance.of(event.cache)
         if event.continues:
             return
         if nothing_sent:
@@ -171,7 +185,7 @@ class Chunks:
         told = event.finish_reasons[0] if event.finish_reasons else ""
         reason = finish_reason(told, calls_tools=bool(self._calls))
         frames = [] if self._spoken else [self._chunk(b'"content":""')]
-        frames.append(self._chunk(b"", finish=_encoder.encode(reason)))
+        frames.append(self._chunk(b"", finish=_encoder.encode(reason), more=self._unsaid()))
         if self._include_usage:
             usage = _encoder.encode(usage_json(event.usage))
             frames.append(b'%b"choices":[],"usage":%b}\n\n' % (self._head, usage))
@@ -179,20 +193,34 @@ class Chunks:
         self.ended = True
         return b"".join(frames)
 
+    def _unsaid(self) -> bytes:
+        """The member of the last chunk that makes up for the headers; empty where they said it."""
+        if not self._headers_gone or self._provenance in (None, self._said):
+            return b""
+        return b',"tidegate":%b' % _encoder.encode(self._provenance)
+
     def _end(self, problem: Problem) -> None:
         self.problem, self.ended = problem, True
 
-    def _chunk(self, delta: bytes, *, logprobs: bytes = b"null", finish: bytes = b"null") -> bytes:
+    def _chunk(
+        self,
+        delta: bytes,
+        *,
+        logprobs: bytes = b"null",
+        finish: bytes = b"null",
+        more: bytes = b"",
+    ) -> bytes:
         if not self._spoken:
             # In the first chunk beside whatever comes first; `content` is null where that is none.
             self._spoken = True
             null = b"" if delta.startswith(b'"content"') else b',"content":null'
             delta = b'"role":"assistant"%b%b%b' % (null, b"," if delta else b"", delta)
-        return b'%b"choices":[{"index":0,"delta":{%b},"logprobs":%b,"finish_reason":%b}]%b' % (
+        return b'%b"choices":[{"index":0,"delta":{%b},"logprobs":%b,"finish_reason":%b}]%b%b' % (
             self._head,
             delta,
             logprobs,
             finish,
+            more,
             self._tail,
         )
 

@@ -16,6 +16,7 @@ from tidegate.contracts.events import (
 from tidegate.contracts.fold import Answer, Fold, JobError, ToolCall
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.openai.errors import Problem, ended_badly
+from tidegate.gateway.openai.provenance import Provenance
 from tidegate.gateway.openai.shapes import completion_id, finish_reason, usage_json
 
 _encoder = msgspec.json.Encoder()
@@ -43,6 +44,11 @@ class WholeCompletion:
         """Why there is no completion, once the job has ended without one."""
         error: JobError | None = self._fold.error
         return None if error is None else ended_badly(error, keyed=self._keyed)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the answer comes from."""
+        return Provenance.of(self._fold.cache)
 
     def take(self, entry: Entry) -> None:
         """The next entry.

@@ -1,7 +1,6 @@
 """Chunks: whatever a log went through, a client puts together the job's answer or sees an error."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,36 +11,29 @@ from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
-from tests.support.logs import TIMINGS, USAGE
+from tests.support.chunk_logs import (
+    DONE,
+    JOB,
+    call,
+    data_of,
+    entries,
+    logs,
+    parts_of_calls,
+    put_together,
+)
+from tests.support.logs import USAGE
 from tidegate.contracts.errors import InternalError
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
-    Cancelled,
-    Completed,
     Delta,
     Event,
-    Expired,
-    Failed,
-    Waiting,
     encode_event,
 )
-from tidegate.contracts.fold import Answer, Fold
+from tidegate.contracts.fold import Fold
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.openai.chunks import Chunks, error_frame
 from tidegate.gateway.openai.completion import WholeCompletion
-
-JOB = "job_v5pu6gcb5chlzlsqeaunkhagfq"
-DONE = Completed(["stop"], USAGE, TIMINGS)
-
-
-def entries(events: Iterable[Event]) -> list[Entry]:
-    """The events as a log of one attempt after another."""
-    made, attempt = [], 0
-    for sequence, each in enumerate(events, 1):
-        attempt = each.attempt if isinstance(each, AttemptStarted) else attempt
-        made.append(Entry(sequence, 5, attempt, encode_event(each)))
-    return made
 
 
 def projected(
@@ -53,45 +45,6 @@ def projected(
     if chunks.problem is not None:
         sent += error_frame(chunks.problem)
     return data_of(sent), chunks, sent
-
-
-def data_of(sent: bytes) -> list[dict[str, Any]]:
-    frames = sent.decode().split("\n\n")
-    assert frames.pop() == ""
-    assert all(frame.startswith("data: ") and "\n" not in frame for frame in frames)
-    return [json.loads(f[6:]) if f != "data: [DONE]" else {"done": True} for f in frames]
-
-
-def call(index: int, **parts: str) -> Delta:
-    """A fragment of a tool call."""
-    function = {name: parts[name] for name in ("name", "arguments") if name in parts}
-    fragment = {"index": index, "function": function} | (
-        {"id": parts["id"]} if "id" in parts else {}
-    )
-    return Delta(json.dumps(fragment), "tool_call")
-
-
-def put_together(frames: list[dict[str, Any]]) -> Answer:
-    """What a client makes of the chunks by concatenation."""
-    answer = Answer()
-    calls: dict[int, dict[str, str]] = {}
-    for frame in frames:
-        for choice in frame.get("choices", ()):
-            delta = choice["delta"]
-            answer.text += delta.get("content") or ""
-            answer.reasoning += delta.get("reasoning_content") or ""
-            answer.refusal += delta.get("refusal") or ""
-            answer.finish_reason = choice["finish_reason"] or answer.finish_reason
-            for part in _parts_of_calls(frame):
-                one = calls.setdefault(part["index"], {"id": "", "name": "", "arguments": ""})
-                one["id"] += part.get("id", "")
-                for name in ("name", "arguments"):
-                    one[name] += part["function"].get(name, "")
-    answer.tool_calls = [msgspec.convert(calls[i], type=_CALL) for i in sorted(calls)]
-    return answer
-
-
-_CALL = Answer.__annotations__["tool_calls"].__args__[0]
 
 
 def folded(log: list[Entry]) -> Fold:
@@ -117,61 +70,6 @@ def completion(log: list[Entry]) -> dict[str, Any]:
     assert whole.problem == chunks.problem
     body: dict[str, Any] = json.loads(whole.body())
     return body
-
-
-# Short enough to agree by chance.
-fragments = st.builds(
-    call,
-    st.integers(0, 1),
-    id=st.sampled_from(["call_1", "call_2"]),
-    name=st.sampled_from(["f", ""]),
-    arguments=st.sampled_from(["", "{", "{}", "}"]),
-)
-probabilities = st.lists(
-    st.fixed_dictionaries(
-        {
-            "token": st.sampled_from("ab"),
-            "logprob": st.floats(-9, 0),
-            "bytes": st.none(),
-            "top_logprobs": st.just([]),
-        }
-    ),
-    min_size=1,
-    max_size=2,
-).map(lambda items: Delta(json.dumps({"content": items, "refusal": None}), "logprobs"))
-deltas = st.one_of(
-    st.builds(Delta, st.text("ab", max_size=3), st.sampled_from(["text", "reasoning", "refusal"])),
-    fragments,
-    probabilities,
-    st.builds(Delta, st.just("other"), choice=st.just(1)),
-)
-waits = st.builds(Waiting, st.just("PROVIDER_TIMEOUT"))
-terminals: st.SearchStrategy[Event] = st.one_of(
-    st.builds(
-        Completed,
-        st.sampled_from([[], ["stop"], ["length"], ["tool_calls"], ["eos"]]),
-        st.just(USAGE),
-        st.just(TIMINGS),
-    ),
-    *(
-        st.builds(kind, st.sampled_from(["PROVIDER_TIMEOUT", "NEW_REASON"]), st.text(max_size=9))
-        for kind in (Failed, Cancelled, Expired)
-    ),
-)
-
-
-@st.composite
-def logs(draw: st.DrawFn) -> list[Entry]:
-    """Attempts that repeat one script, cut anywhere and in other pieces, or say something else."""
-    script = draw(st.lists(deltas, max_size=6))
-    events: list[Event] = []
-    for number in range(1, draw(st.integers(1, 4)) + 1):
-        events.append(AttemptStarted(number, "w", continues=number > 1 and draw(st.booleans())))
-        said = script if draw(st.booleans()) else draw(st.lists(deltas, max_size=4))
-        events += said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
-        events += draw(st.lists(waits, max_size=1))
-    events.append(draw(terminals))
-    return entries(events)
 
 
 @given(logs(), st.booleans(), st.data())
@@ -206,7 +104,7 @@ def test_chunks_are_the_answer_or_an_error_whatever_the_log_went_through(
 def test_the_stock_client_takes_every_chunk_and_comes_to_the_same_answer(log: list[Entry]) -> None:
     """Its own accumulation, with strict validation."""
     frames, _, _ = projected(log, include_usage=True)
-    indices = [part["index"] for f in frames for part in _parts_of_calls(f)]
+    indices = [part["index"] for f in frames for part in parts_of_calls(f)]
     if "error" in frames[-1] or indices[:1] == [1]:
         # It takes calls that begin in their order only.
         return
@@ -227,11 +125,6 @@ def test_the_stock_client_takes_every_chunk_and_comes_to_the_same_answer(log: li
     assert whole.usage is not None
     assert whole.usage.completion_tokens == USAGE.output_tokens
     assert state.current_completion_snapshot.choices[0].finish_reason
-
-
-def _parts_of_calls(frame: dict[str, Any]) -> list[dict[str, Any]]:
-    choices = frame.get("choices", ())
-    return [part for choice in choices for part in choice["delta"].get("tool_calls", ())]
 
 
 @given(logs())
