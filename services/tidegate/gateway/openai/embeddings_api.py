@@ -1,6 +1,5 @@
 """`POST /v1/embeddings`: no job, but the same routes, breakers and accounting."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -8,12 +7,9 @@ from typing import Final
 import msgspec
 import structlog
 from aiohttp import web
-from opentelemetry.trace import SpanKind
 
 from tidegate.chassis.http_errors import REQUEST_ID
-from tidegate.chassis.tracing import Tracing, inject
-from tidegate.contracts.errors import Reason
-from tidegate.contracts.events import Usage
+from tidegate.chassis.tracing import Tracing
 from tidegate.contracts.extra import require_offered
 from tidegate.contracts.fold import JobError
 from tidegate.gateway.entrance import Entrance
@@ -22,14 +18,13 @@ from tidegate.gateway.openai.admission import Places
 from tidegate.gateway.openai.embeddings_request import parse_embeddings
 from tidegate.gateway.openai.errors import Problem, ended_badly
 from tidegate.gateway.openai.metrics import EmbeddingsMetrics
-from tidegate.providers.breakers import Breakers, Permit
+from tidegate.providers.breakers import Breakers
 from tidegate.providers.calling import INTERACTIVE, Caller
 from tidegate.providers.clients import Clients
-from tidegate.providers.embeddings import EmbeddingsResult
-from tidegate.providers.errors import ErrorKind, ProviderError
-from tidegate.providers.estimate import estimate_input_tokens
+from tidegate.providers.embedding_calls import Embedded, EmbeddingCalls
+from tidegate.providers.errors import ProviderError
 from tidegate.providers.prices import PriceBook
-from tidegate.providers.routes import Routes, Target
+from tidegate.providers.routes import Routes
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -63,6 +58,7 @@ class EmbeddingsApi:
     ) -> None:
         self._entrance = entrance
         self._upstream = upstream
+        self._calls = EmbeddingCalls(upstream.caller, upstream.clients, upstream.tracing)
         self._places = places
         self._seconds = seconds
         self._metrics = metrics
@@ -84,23 +80,23 @@ class EmbeddingsApi:
         require_offered(asked.extra, route.extra_body)
         body = asked.body()
         with self._places.one(caller.tenant):
-            call = _Call(self._upstream, model, body, request.get(REQUEST_ID, ""))
             try:
-                result = await call.run(self._seconds)
+                embedded = await self._calls.create(
+                    self._upstream.routes().plan(model),
+                    body,
+                    seconds=self._seconds,
+                    patience=INTERACTIVE,
+                    attempts=_MOST_CALLS,
+                    headers={"x-request-id": request.get(REQUEST_ID, "")},
+                )
             except ProviderError as error:
                 return self._refusal(model, error)
-            except TimeoutError:
-                late = ProviderError(
-                    Reason.DEADLINE_EXCEEDED,
-                    f"no embeddings came within {self._seconds:g} seconds",
-                    kind=ErrorKind.RETRIABLE,
-                )
-                return self._refusal(model, late)
-        usage = self._book(model, call, result, body)
-        told = {"prompt_tokens": usage.input_tokens, "total_tokens": usage.input_tokens}
+        self._book(model, embedded)
+        tokens = embedded.usage.input_tokens
+        told = {"prompt_tokens": tokens, "total_tokens": tokens}
         answer = {
             "object": "list",
-            "data": msgspec.Raw(result.data),
+            "data": msgspec.Raw(embedded.data),
             "model": model,
             "usage": told,
         }
@@ -119,57 +115,11 @@ class EmbeddingsApi:
             headers=problem.headers,
         )
 
-    def _book(self, model: str, call: "_Call", result: EmbeddingsResult, body: bytes) -> Usage:
-        usage = result.usage
-        if usage is None:
-            usage = Usage(input_tokens=estimate_input_tokens(body), estimated=True)
+    def _book(self, model: str, embedded: Embedded) -> None:
         self._metrics.calls.labels(model, "ok").inc()
-        self._metrics.tokens.labels(model).inc(usage.input_tokens)
-        cost = None
-        if call.target is not None:
-            cost = self._upstream.prices.cost(call.target, usage)
+        self._metrics.tokens.labels(model).inc(embedded.usage.input_tokens)
+        cost = self._upstream.prices.cost(embedded.target, embedded.usage)
         if cost is None:
             self._metrics.unpriced.labels(model).inc()
         else:
             self._metrics.cost.labels(model).inc(cost)
-        return usage
-
-
-class _Call:
-    """One request's calls, the last of which tells the `target` that answered."""
-
-    def __init__(self, upstream: Upstream, model: str, body: bytes, request_id: str) -> None:
-        self._upstream = upstream
-        self._model = model
-        self._body = body
-        self._request_id = request_id
-        self.target: Target | None = None
-
-    async def run(self, seconds: float) -> EmbeddingsResult:
-        """The embeddings.
-
-        Raises:
-            ProviderError: no provider gave them.
-            TimeoutError: the time is over.
-        """
-        deadline = asyncio.get_running_loop().time() + seconds
-        targets = self._upstream.routes().plan(self._model)
-        async with asyncio.timeout_at(deadline):
-            return await self._upstream.caller.run(
-                targets,
-                self._once,
-                deadline=deadline,
-                patience=INTERACTIVE,
-                attempts_left=_MOST_CALLS,
-            )
-
-    async def _once(self, target: Target, permit: Permit) -> EmbeddingsResult:
-        del permit  # Settled by whoever called this; there is no first token to tell of.
-        self.target = target
-        client = self._upstream.clients.embeddings(target)
-        with self._upstream.tracing.span("provider call", kind=SpanKind.CLIENT) as span:
-            span.set_attribute("gen_ai.request.model", target.model)
-            span.set_attribute("tidegate.provider", target.provider)
-            headers = {"x-request-id": self._request_id}
-            inject(headers)
-            return await client.create(target, self._body, headers=headers)
