@@ -1,0 +1,28 @@
+"""The door of the guard: two questions in, what speaks against one answer for both out."""
+
+from dataclasses import dataclass
+
+from tidegate.cache.guard.reading import read
+from tidegate.cache.guard.rules import Objection, objections, pair
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rules that fired; none of them says that the questions mean the same."""
+
+    objections: tuple[Objection, ...]
+
+    @property
+    def grave(self) -> bool:
+        """Whether anything stands against one answer, however near the questions are."""
+        return any(objection.grave for objection in self.objections)
+
+    @property
+    def accounted(self) -> bool:
+        """Whether every word of either question has its counterpart in the other."""
+        return not self.objections
+
+
+def compare(one: str, other: str) -> Comparison:
+    """Compares two questions. Symmetric; any text may be given."""
+    return Comparison(tuple(objections(pair(read(one), read(other)))))
