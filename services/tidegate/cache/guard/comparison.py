@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from tidegate.cache.guard.objections import Objection
+from tidegate.cache.guard.pairs import pair
 from tidegate.cache.guard.reading import read
-from tidegate.cache.guard.rules import Objection, objections, pair
+from tidegate.cache.guard.rules import objections
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,5 +26,6 @@ class Comparison:
 
 
 def compare(one: str, other: str) -> Comparison:
-    """Compares two questions. Symmetric; any text may be given."""
-    return Comparison(tuple(objections(pair(read(one), read(other)))))
+    """Compares two questions, in whichever order they are given; any text may be given."""
+    first, second = sorted((one, other))
+    return Comparison(tuple(objections(pair(read(first), read(second)))))

@@ -1,4 +1,4 @@
-"""What kind of answer a question wants, read from the ways of asking that `words/frames.txt` lists."""
+"""What kind of answer a question wants, by the ways of asking that `words/frames.txt` lists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,32 @@ _FILE: Final = files("tidegate.cache.guard") / "words" / "frames.txt"
 # Sections whose phrases are passed over whole.
 _WHOLE: Final = frozenset({"polite", "request", "how", "whether"})
 _LONGEST_GAP: Final = 8
-_PLAIN: Final = frozenset("what is are the does do did it to a of for i you".split())
+_PLAIN: Final = frozenset(
+    ["what", "is", "are", "the", "does", "do", "did", "it", "to", "a", "of", "for", "i", "you"]
+)
 _AUXILIARIES: Final = frozenset(
-    "am is are was were do does did can could may might must will would should shall has have had".split()
+    [
+        "am",
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "may",
+        "might",
+        "must",
+        "will",
+        "would",
+        "should",
+        "shall",
+        "has",
+        "have",
+        "had",
+    ]
 )
 _WANTS: Final = {
     "how": "method", "whether": "yes or no", "why": "reason", "when": "time", "where": "place",
@@ -22,37 +45,35 @@ _WANTS: Final = {
     "how often": "frequency", "how many": "amount", "how much": "amount", "cost": "cost",
     "how far": "distance", "how old": "age",
 }  # fmt: skip
-# Two questions with all the same words, one of which wants this and the other that, differ.
-_APART: Final = frozenset(
-    frozenset(both)
-    for both in (
-        *(("reason", each) for each in ("method", "time", "place", "person", "cost", "duration", "yes or no", "amount", "frequency")),
-        *(("time", each) for each in ("method", "place", "person", "cost", "yes or no", "amount")),
-        *(("cost", each) for each in ("method", "place", "person", "duration", "frequency", "time")),
-        ("place", "method"),
-        *(("place", each) for each in ("person", "duration", "amount", "yes or no")),
-        *(("person", each) for each in ("method", "duration", "amount")),
-        *(("duration", each) for each in ("method", "yes or no", "amount", "frequency")),
-        *(("amount", each) for each in ("method", "frequency")),
-        ("frequency", "yes or no"),
-        ("frequency", "method"),
-    )
-)  # fmt: skip
-
-
+# What one answer never serves together, though all other words agree.
+_APART: Final = {
+    "reason": {
+        *("method", "time", "place", "person", "cost", "duration"),
+        *("yes or no", "amount", "frequency"),
+    },
+    "time": {"method", "place", "person", "cost", "yes or no", "amount"},
+    "cost": {"method", "place", "person", "duration", "frequency"},
+    "place": {"method", "person", "duration", "amount", "yes or no"},
+    "person": {"method", "duration", "amount"},
+    "duration": {"method", "yes or no", "amount", "frequency"},
+    "amount": {"method", "frequency"},
+    "frequency": {"yes or no", "method"},
+}
 # Words that only name what is wanted.
 ASKING: Final = {
-    "method": frozenset("way method step procedure process how means".split()),
-    "reason": frozenset("reason cause explanation why".split()),
-    "time": frozenset("time date day year moment deadline late when soon".split()),
-    "place": frozenset("place location spot where".split()),
-    "person": frozenset("person who name".split()),
-    "cost": frozenset("cost price fee charge expensive much pay rate".split()),
-    "duration": frozenset("long length duration time period".split()),
-    "amount": frozenset("many much number amount quantity count".split()),
-    "age": frozenset("old age year".split()),
-    "distance": frozenset("far distance away".split()),
-    "frequency": frozenset("often frequently time".split()),
+    "method": frozenset(["way", "method", "step", "procedure", "process", "how", "means"]),
+    "reason": frozenset(["reason", "cause", "explanation", "why"]),
+    "time": frozenset(
+        ["time", "date", "day", "year", "moment", "deadline", "late", "when", "soon"]
+    ),
+    "place": frozenset(["place", "location", "spot", "where"]),
+    "person": frozenset(["person", "who", "name"]),
+    "cost": frozenset(["cost", "price", "fee", "charge", "expensive", "much", "pay", "rate"]),
+    "duration": frozenset(["long", "length", "duration", "time", "period"]),
+    "amount": frozenset(["many", "much", "number", "amount", "quantity", "count"]),
+    "age": frozenset(["old", "age", "year"]),
+    "distance": frozenset(["far", "distance", "away"]),
+    "frequency": frozenset(["often", "frequently", "time"]),
 }
 
 
@@ -160,4 +181,8 @@ def frames() -> Frames:
 
 def compatible(one: frozenset[str], other: frozenset[str]) -> bool:
     """Whether one answer may serve both wants."""
-    return not any(frozenset((ours, theirs)) in _APART for ours in one for theirs in other)
+    return not any(_are_apart(ours, theirs) for ours in one for theirs in other)
+
+
+def _are_apart(one: str, other: str) -> bool:
+    return other in _APART.get(one, ()) or one in _APART.get(other, ())

@@ -65,8 +65,8 @@ class Lexicon:
 
     `groups` are synonyms, `opposites` the sides that a phrase stands on (a pair's number and 0 or
     1), `kinds` what it is one of (and which of them), `light` the words that carry little,
-    `function` those that carry nothing; `closed` are the small lists that rules name; `longest` is the length of the longest phrase that begins
-    with a word.
+    `function` those that carry nothing; `closed` are the small lists that rules name; `longest` is
+    the length of the longest phrase that begins with a word.
     """
 
     bases: Bases
@@ -157,6 +157,12 @@ def _bases(word: str) -> Iterator[str]:
             yield rest
             if len(rest) > 2 and rest[-1] == rest[-2]:
                 yield rest[:-1]
+    if word.endswith("est"):
+        rest = word[:-3]
+        yield rest
+        yield rest + "e"
+        yield rest[:-1]
+        yield rest.removesuffix("i") + "y"
     if "ise" in word or "isa" in word or "isi" in word:
         yield word.replace("isa", "iza").replace("ise", "ize").replace("isi", "izi")
 

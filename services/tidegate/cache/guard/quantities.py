@@ -42,7 +42,7 @@ class Number(NamedTuple):
 
 
 def number_at(words: Sequence[str], start: int) -> Number | None:
-    """The longest number that begins at a token: `1,000`, `50 k`, `3rd`, `two thirds`, `a hundred`."""
+    """The longest number that begins at a token: `1,000`, `50 k`, `3rd`, `two thirds`."""
     word = words[start]
     if word[0].isdigit():
         return _written(words, start)
@@ -135,8 +135,8 @@ def _spelt(words: Sequence[str]) -> Number | None:
 
 
 def _may_add(current: int, value: int) -> bool:
-    """Whether one number word goes on with the number before it: `twenty` `one`, not `one` `two`."""
-    return current % 100 == 0 or (20 <= current % 100 and current % 10 == 0 and value < 10)
+    """Whether a number word goes on with the number before it: `twenty one`, not `one two`."""
+    return current % 100 == 0 or (current % 100 >= 20 and current % 10 == 0 and value < 10)
 
 
 def _is_joined(words: Sequence[str], place: int) -> bool:

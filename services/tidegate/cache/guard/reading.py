@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from tidegate.cache.guard.frames import ASKING, Frames, frames
@@ -117,7 +117,7 @@ class _Reader:
                 if len(term.phrase) > 1 and not term.parted
             },
             tuple(sorted(self._numbers)),
-            tuple(amount.number for amount in self._numbers),
+            tuple(amount.whole for amount in self._numbers),
             tuple(sorted(self._times)),
             tuple(sorted(self._days)),
             frozenset(self._bounds),

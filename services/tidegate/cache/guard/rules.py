@@ -4,23 +4,16 @@ Each rule sees the words of one question that have no counterpart in the other (
 pair), or how those that have one are ordered, and says at most one thing.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from tidegate.cache.guard.frames import compatible
 from tidegate.cache.guard.lexicon import lexicon
-from tidegate.cache.guard.reading import Amount, Reading, Term, same, without_prefix
+from tidegate.cache.guard.objections import Objection, versus
+from tidegate.cache.guard.order import direction
+from tidegate.cache.guard.pairs import Pair
+from tidegate.cache.guard.reading import Amount, Reading, Term
 
-_OPPOSED: Final = {
-    ("from", "to"),
-    ("to", "from"),
-    ("before", "after"),
-    ("after", "before"),
-    ("with", "without"),
-    ("without", "with"),
-}
 _AGAINST: Final = {
     ("in", "out"),
     ("out", "in"),
@@ -52,86 +45,15 @@ _TELLING: Final = frozenset(
         "life stage",
         "marital status",
         "us state",
+        "relative day",
+        "time of day",
+        "season",
+        "unit of weight",
+        "unit of length",
+        "unit of time",
     }
 )
-# Questions of more different words than this were worded anew, and their order tells little.
-_REWORDED: Final = 3
-_QUANTITIES: Final = ("unit of", "currency")
 _ROLES: Final = ("role", "profession", "family member")
-
-
-class Objection(NamedTuple):
-    """A rule that fired: its name, and what it saw in either question.
-
-    A grave one stands whatever the similarity; any other says only that a word of one question has
-    no counterpart in the other.
-    """
-
-    rule: str
-    saw: str
-    grave: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.saw}"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two readings, their terms matched: `left` and `right` are what has no counterpart.
-
-    `denials` of the matched ones are a word and the same with a prefix that denies it.
-    """
-
-    one: Reading
-    other: Reading
-    matched: tuple[tuple[Term, Term], ...]
-    left: tuple[Term, ...]
-    right: tuple[Term, ...]
-    denials: int
-
-
-def pair(one: Reading, other: Reading) -> Pair:
-    """Matches the terms of two readings: equal ones, then synonyms, then the words of phrases."""
-    matched: list[tuple[Term, Term]] = []
-    left, right = list(one.terms), list(other.terms)
-    _match(_equal, left, right, matched)
-    _match(same, left, right, matched)
-    left, right = _in_parts(one, left), _in_parts(other, right)
-    _match(_equal, left, right, matched)
-    _match(same, left, right, matched)
-    before = len(matched)
-    _match(_is_denial, left, right, matched)
-    _match(_is_denied, left, right, matched)
-    denials = len(matched) - before
-    seen = [term for both in matched for term in both]
-    return Pair(one, other, tuple(matched), _fresh(left, seen), _fresh(right, seen), denials)
-
-
-def _match(
-    is_same: Callable[[Term, Term], bool],
-    left: list[Term],
-    right: list[Term],
-    matched: list[tuple[Term, Term]],
-) -> None:
-    for term in tuple(left):
-        found = next((each for each in right if is_same(term, each)), None)
-        if found is not None:
-            matched.append((term, found))
-            left.remove(term)
-            right.remove(found)
-
-
-def _in_parts(reading: Reading, terms: list[Term]) -> list[Term]:
-    return [part for term in terms for part in reading.parts.get(term.start, (term,))]
-
-
-def _equal(one: Term, other: Term) -> bool:
-    return one.phrase == other.phrase
-
-
-def _fresh(rest: Iterable[Term], seen: list[Term]) -> tuple[Term, ...]:
-    """What is left, less what only repeats a word that has its counterpart."""
-    return tuple(term for term in rest if not any(same(term, each) for each in seen))
 
 
 def objections(pair: Pair) -> Iterator[Objection]:
@@ -148,7 +70,7 @@ def _numbers(pair: Pair) -> Objection | None:
     right = _not_among(pair.other.numbers, pair.one.numbers)
     if not left and not right:
         return _reordered(pair)
-    return None if {*left, *right} == {"1"} else Objection("number", _versus(left, right))
+    return None if {*left, *right} == {"1"} else Objection("number", versus(left, right))
 
 
 def _not_among(amounts: tuple[Amount, ...], others: tuple[Amount, ...]) -> list[str]:
@@ -159,7 +81,7 @@ def _reordered(pair: Pair) -> Objection | None:
     """The same numbers, which belong to other words: those stand in the same order."""
     ours, theirs = pair.one.numbers_told, pair.other.numbers_told
     starts = [both[1].start for both in sorted(pair.matched, key=lambda both: both[0].start)]
-    if ours == theirs or starts != sorted(starts):
+    if sorted(ours) != sorted(theirs) or ours == theirs or starts != sorted(starts):
         return None
     return Objection("number", f"{', '.join(ours)} / {', '.join(theirs)}")
 
@@ -181,7 +103,7 @@ def _bounds(pair: Pair) -> Objection | None:
     ours, theirs = pair.one.bounds, pair.other.bounds
     if not ours or not theirs or ours & theirs:
         return None
-    return Objection("comparison", _versus(sorted(ours), sorted(theirs)))
+    return Objection("comparison", versus(sorted(ours), sorted(theirs)))
 
 
 def _particles(pair: Pair) -> Objection | None:
@@ -205,11 +127,7 @@ def _differ(rule: str, one: tuple[str, ...], other: tuple[str, ...]) -> Objectio
     ours, theirs = sorted(set(one) - set(other)), sorted(set(other) - set(one))
     if not ours and not theirs:
         return None
-    return Objection(rule, _versus(ours, theirs))
-
-
-def _versus(ours: Iterable[str], theirs: Iterable[str]) -> str:
-    return f"{', '.join(ours) or 'nothing'} / {', '.join(theirs) or 'nothing'}"
+    return Objection(rule, versus(ours, theirs))
 
 
 def _negation(pair: Pair) -> Objection | None:
@@ -243,15 +161,6 @@ def _are_opposed(one: Term, other: Term) -> bool:
 def _is_converse(one: Term, other: Term) -> bool:
     """Whether one is given and the other gets: the same, seen from either end."""
     return one.passive != other.passive and bool(_GETTING & {one.base, other.base})
-
-
-def _is_denial(one: Term, other: Term) -> bool:
-    rest = without_prefix(one.base)
-    return rest is not None and rest == other.base
-
-
-def _is_denied(one: Term, other: Term) -> bool:
-    return _is_denial(other, one)
 
 
 def _kinds(pair: Pair) -> Objection | None:
@@ -290,7 +199,7 @@ def _one_or_all(pair: Pair) -> Objection | None:
 
 
 def _has_one(reading: Reading) -> bool:
-    return "1" in reading.numbers_told or "one" in reading.words
+    return any(amount.number == "1" for amount in reading.numbers) or "one" in reading.words
 
 
 def _reflexive(pair: Pair) -> Objection | None:
@@ -298,7 +207,7 @@ def _reflexive(pair: Pair) -> Objection | None:
     ours, theirs = (
         lexicon().closed["reflexive"] & set(reading.words) for reading in (pair.one, pair.other)
     )
-    return Objection("role", _versus(ours, theirs)) if bool(ours) != bool(theirs) else None
+    return Objection("role", versus(ours, theirs)) if bool(ours) != bool(theirs) else None
 
 
 def _rule_of(kind: str) -> str:
@@ -307,78 +216,10 @@ def _rule_of(kind: str) -> str:
     return "role" if kind in _ROLES else kind
 
 
-def _direction(pair: Pair) -> Objection | None:
-    for ours, theirs in pair.matched:
-        if (ours.after, theirs.after) in _OPPOSED:
-            return Objection(
-                "direction", f"{ours.after} {ours.surface} / {theirs.after} {theirs.surface}"
-            )
-        if (ours.after_i and theirs.before_me) or (ours.before_me and theirs.after_i):
-            return Objection("direction", f"who {ours.surface} whom")
-    # Where nearly all words are the same, their order is all that tells.
-    if _difference(pair) > _REWORDED:
-        return None
-    return _turned(pair) or _swapped(pair)
-
-
-def _difference(pair: Pair) -> int:
-    """How many words either question has that the other has not, the larger number."""
-    ours, theirs = (
-        Counter(word for word in reading.words if word not in {"a", "an", "the"})
-        for reading in (pair.one, pair.other)
-    )
-    return max((ours - theirs).total(), (theirs - ours).total())
-
-
-def _turned(pair: Pair) -> Objection | None:
-    """After the same preposition one question has what the other has elsewhere, and in turn."""
-    for ours, theirs in pair.matched:
-        if not ours.after or theirs.after == ours.after:
-            continue
-        for ours_2, theirs_2 in pair.matched:
-            if theirs_2.after == ours.after and ours_2.after != ours.after:
-                return Objection(
-                    "direction", f"{ours.after} {ours.surface} / {ours.after} {theirs_2.surface}"
-                )
-    return None
-
-
-def _swapped(pair: Pair) -> Objection | None:
-    """Two things that change places: each stands where the other stood."""
-    for index, first in enumerate(pair.matched):
-        for second in pair.matched[index + 1 :]:
-            ours, theirs = (first[0], second[0]), (first[1], second[1])
-            if _change_places(ours, theirs) and not _are_joint(pair, ours, theirs):
-                return Objection("direction", f"{ours[0].surface}, {ours[1].surface} / in turn")
-    return None
-
-
-def _change_places(ours: tuple[Term, Term], theirs: tuple[Term, Term]) -> bool:
-    if (ours[0].start < ours[1].start) == (theirs[0].start < theirs[1].start):
-        return False
-    if any(kind.startswith(_QUANTITIES) for kind, _ in ours[0].kinds & ours[1].kinds):
-        return ours[0].counted == theirs[1].counted != theirs[0].counted
-    return _stand_alike(ours[0], theirs[1]) and _stand_alike(ours[1], theirs[0])
-
-
-def _stand_alike(one: Term, other: Term) -> bool:
-    return any(a == b for a, b in zip(one.beside, other.beside, strict=True))
-
-
-def _are_joint(pair: Pair, ours: tuple[Term, Term], theirs: tuple[Term, Term]) -> bool:
-    """Whether an `or`, `and` or `between` holds both together, so that their order means nothing."""
-    return _joined(pair.one, ours) and _joined(pair.other, theirs)
-
-
-def _joined(reading: Reading, two: tuple[Term, Term]) -> bool:
-    low, high = sorted(term.start for term in two)
-    return bool(lexicon().closed["joint"] & set(reading.words[low:high]))
-
-
 def _wants(pair: Pair) -> Objection | None:
     if compatible(pair.one.wants, pair.other.wants):
         return None
-    return Objection("aspect", _versus(sorted(pair.one.wants), sorted(pair.other.wants)))
+    return Objection("aspect", versus(sorted(pair.one.wants), sorted(pair.other.wants)))
 
 
 def _words(pair: Pair) -> Objection | None:
@@ -387,7 +228,7 @@ def _words(pair: Pair) -> Objection | None:
     if not ours and not theirs:
         return None
     grave = bool(ours and theirs) or len(ours) + len(theirs) > _MOST_EXTRA
-    return Objection("words", _versus(ours, theirs), grave=grave)
+    return Objection("words", versus(ours, theirs), grave=grave)
 
 
 _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
@@ -403,7 +244,7 @@ _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
     _reflexive,
     _negation,
     _denied,
-    _direction,
+    direction,
     _wants,
     _words,
 )

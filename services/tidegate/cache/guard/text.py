@@ -10,7 +10,7 @@ MAX_TOKENS: Final = 256
 
 _TOKEN: Final = re.compile(
     r"\d+(?:[.,:/]\d+)*"  # 12  1,000  3.5  17:30  1/8
-    r"|[^\W\d_]+(?:['’][^\W\d_]+)*(?:\+\+|#)?"  # words, with apostrophes; C++, C#
+    r"|[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?:\+\+|#)?"  # words, with apostrophes; C++, C#
     r"|[$€£¥%°&+]"
 )
 _CONTRACTIONS: Final = {
@@ -65,7 +65,7 @@ class Token:
 
 def tokens_of(question: str) -> list[Token]:
     """The tokens of a question, contractions written out, at most MAX_TOKENS."""
-    text = unicodedata.normalize("NFKC", question).replace("’", "'")
+    text = unicodedata.normalize("NFKC", question).replace("\u2019", "'")
     found = list(_TOKEN.finditer(text[: MAX_TOKENS * 16]))
     shouted = _is_shouted(text)
     tokens: list[Token] = []

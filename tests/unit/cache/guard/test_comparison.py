@@ -1,0 +1,95 @@
+"""What the guard must see: each pair below would cost a user a wrong answer, or a repeat."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.cache.guard import compare
+from tidegate.cache.guard.reading import read
+
+LOOK_ALIKES = [
+    ("number", "How do I boil 2 eggs?", "How do I boil 5 eggs?"),
+    ("number", "Is a fever of 38.5 high?", "Is a fever of 41 high?"),
+    ("number", "Who was the second man on the moon?", "Who was the third man on the moon?"),
+    ("number", "A box 4 wide and 9 deep", "A box 9 wide and 4 deep"),
+    ("time", "Is the pool open at 7 am?", "Is the pool open at 7 pm?"),
+    ("weekday", "Are you open on Monday?", "Are you open on Sunday?"),
+    ("day", "Who plays next Friday?", "Who plays this Friday?"),
+    ("comparison", "Flights under 300 euros?", "Flights over 300 euros?"),
+    ("number", "Wait for 10 seconds", "Wait for 10 minutes"),
+    ("currency", "What is that in dollars?", "What is that in yen?"),
+    ("opposite", "How do I enable pop-ups?", "How do I disable pop-ups?"),
+    ("opposite", "How do I turn the alarm on?", "How do I turn the alarm off?"),
+    ("opposite", "What is the cheapest phone?", "What is the most expensive phone?"),
+    ("negation", "Why is my tap leaking?", "Why is my tap not leaking?"),
+    ("negation", "Is that berry safe?", "Is that berry unsafe?"),
+    ("direction", "Trains from Oslo to Rome", "Trains from Rome to Oslo"),
+    ("direction", "Did the cat chase the dog?", "Did the dog chase the cat?"),
+    ("direction", "Can I sue my landlord?", "Can my landlord sue me?"),
+    ("country", "Do I need a visa for Peru?", "Do I need a visa for Chile?"),
+    ("name", "What does Ozymandias mean?", "What does Zarathustra mean?"),
+    ("quantifier", "Do all plans include roaming?", "Do some plans include roaming?"),
+    ("quantifier", "Can guests park here?", "Can only guests park here?"),
+    ("role", "What may a tenant paint?", "What may a landlord paint?"),
+    ("role", "How do I mute myself?", "How do I mute a guest?"),
+    ("aspect", "Why did the bridge fall?", "When did the bridge fall?"),
+    ("aspect", "How much is a permit?", "How long is a permit good for?"),
+    ("words", "How do I prune roses?", "How do I fertilise roses?"),
+]
+REPEATS = [
+    ("How do I reset my password?", "How can I reset my password?"),
+    ("How do I reset my password?", "Hi, could you tell me how to reset my password please?"),
+    ("What's the price of a stamp?", "What is the cost of a stamp?"),
+    ("Is a trip of 12 months covered?", "Is a trip of one year covered?"),
+    ("Can I bring two bags?", "Am I allowed to bring 2 bags?"),
+    ("Is the shop open at 5 pm?", "Is the shop open at 17:00?"),
+    ("Why isn't my card working?", "Why is my card not working?"),
+    ("Which berries are not safe?", "Which berries are unsafe?"),
+    ("Trains from Oslo to Rome", "Trains to Rome from Oslo"),
+    ("Which is better, tea or coffee?", "Which is better, coffee or tea?"),
+    ("How do I turn off the alarm?", "How do I turn the alarm off?"),
+    ("How tall is the tower?", "What is the height of the tower?"),
+]
+
+
+@pytest.mark.parametrize(("rule", "one", "other"), LOOK_ALIKES)
+def test_a_look_alike_is_told_apart_and_why(rule: str, one: str, other: str) -> None:
+    comparison = compare(one, other)
+    assert comparison.grave
+    assert rule in {objection.rule for objection in comparison.objections}, comparison
+
+
+@pytest.mark.parametrize(("one", "other"), REPEATS)
+def test_a_repeat_is_accounted_for(one: str, other: str) -> None:
+    assert compare(one, other).objections == ()
+
+
+def test_a_word_more_is_told_and_not_grave() -> None:
+    comparison = compare("How do I clean a carpet?", "How do I clean a woollen carpet?")
+    assert [str(objection) for objection in comparison.objections] == ["words: nothing / woollen"]
+    assert not comparison.grave
+    assert not comparison.accounted
+
+
+QUESTIONS = [question for _, *both in LOOK_ALIKES for question in both]
+
+
+@given(st.sampled_from(QUESTIONS), st.sampled_from(QUESTIONS))
+def test_the_order_of_both_means_nothing(one: str, other: str) -> None:
+    assert compare(one, other) == compare(other, one)
+
+
+@given(st.sampled_from(QUESTIONS))
+def test_nothing_speaks_against_a_question_and_itself(question: str) -> None:
+    assert compare(question, question).accounted
+    assert compare(question, f"  {question} ").accounted
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_any_text_can_be_compared(one: str, other: str) -> None:
+    assert compare(one, other) == compare(other, one)
+    assert compare(one, one).accounted
+
+
+def test_a_long_text_is_read_in_part() -> None:
+    assert len(read("why does the tide turn " * 10_000).words) <= 256
