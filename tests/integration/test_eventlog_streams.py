@@ -17,7 +17,7 @@ from tidegate.eventlog.streams import (
     streams_exist,
 )
 
-ALL = ["JOBS", "EVENTS", "CONTROL", "DLQ", "KV_tidegate_breakers", "RECENT"]
+ALL = ["JOBS", "EVENTS", "CONTROL", "DLQ", "KV_tidegate_breakers", "RECENT", "FLIGHTS", "HONESTY"]
 CONSUMERS = ["default-interactive", "default-batch"]
 
 

@@ -46,6 +46,7 @@ async def test_the_worker_counts_what_it_did(nats_server: NatsServer, tmp_path: 
         await world.until_queue_empty()
         while 'outcome="failed"' not in (text := await worker.metrics()):
             await asyncio.sleep(0.01)
+    answered = 'class="interactive",route="priced",tier="miss"'
     for line in (
         'tidegate_worker_jobs_total{job_class="interactive",outcome="completed"} 1.0',
         'tidegate_worker_jobs_total{job_class="batch",outcome="failed"} 1.0',
@@ -54,8 +55,9 @@ async def test_the_worker_counts_what_it_did(nats_server: NatsServer, tmp_path: 
         'tidegate_worker_cost_nano_usd_total{model="sim-small",provider="priced"} 50000.0',
         'tidegate_worker_attempts_total{why="first"} 2.0',
         "tidegate_worker_dead_letters_total 1.0",
-        'tidegate_worker_ttft_seconds_count{job_class="interactive"} 1.0',
-        'tidegate_worker_total_seconds_count{job_class="interactive"} 1.0',
+        f"tidegate_model_ttft_seconds_count{{{answered}}} 1.0",
+        f"tidegate_model_response_seconds_count{{{answered}}} 1.0",
+        'tidegate_interaction_cost_usd_sum{route="priced",tier="miss"} 5e-05',
         "tidegate_worker_slots 16.0",
     ):
         assert line in text

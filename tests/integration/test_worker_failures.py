@@ -195,7 +195,7 @@ async def test_a_job_of_a_newer_release_is_left_for_it(
     async with WorkerWorld(nats_server, tmp_path) as world:
         job_id = new_job_id()
         subject = job_subject("default", "interactive", "acme", job_id)
-        await world.put(subject, b'{"v": 99, "id": 7}', job_id)
+        await world.put(subject, b'{"v": 99, "id": 7}')
         await world.start_worker()
         assert isinstance(terminal_of(await world.until_end(await world.submit())), Completed)
         while await world.waiting() > 1:

@@ -27,7 +27,6 @@ from tidegate.chassis.jetstream import JetStream
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
-    CacheMark,
     Completed,
     Delta,
     Timings,
@@ -81,14 +80,12 @@ class LogPeer:
             clock=time.time,
         )
 
-    async def start_attempt(
-        self, job: QueuedJob, *, worker: str = "w", cache: CacheMark | None = None
-    ) -> LogWriter:
-        """What a worker does when it is handed the job."""
+    async def start_attempt(self, job: QueuedJob, *, worker: str = "w", **fields: Any) -> LogWriter:
+        """What a worker does when it is handed the job; `fields` are of the attempt's start."""
         head = await read_head(self.jetstream, job.tenant, job.id)
         writer = self.writer(job, head)
         await writer.load()
-        await writer.start_attempt(AttemptStarted(head.attempts + 1, worker, cache=cache))
+        await writer.start_attempt(AttemptStarted(head.attempts + 1, worker, **fields))
         return writer
 
     def reader(self, **options: Any) -> LogReader:

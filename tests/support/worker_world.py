@@ -35,6 +35,7 @@ from tidegate.contracts.subjects import (
     JOBS_STREAM,
     job_anywhere,
     nudge_subject,
+    tenant_and_job,
 )
 from tidegate.eventlog.head import LogHead, read_head
 from tidegate.eventlog.reader import LogReader
@@ -42,6 +43,7 @@ from tidegate.eventlog.streams import apply_consumers
 from tidegate.providers.breaker import BreakerPolicy
 from tidegate.simulator.answer import answer
 from tidegate.worker.app import make_worker
+from tidegate.worker.flights import DEFAULT_POLICY, FlightPolicy
 from tidegate.worker.settings import WorkerSettings
 
 TENANT = "acme"
@@ -141,11 +143,16 @@ class WorkerWorld(LogWorld):
         return given | settings
 
     async def start_worker(
-        self, *, breaking: BreakerPolicy | None = None, **settings: Any
+        self,
+        *,
+        breaking: BreakerPolicy | None = None,
+        flying: FlightPolicy = DEFAULT_POLICY,
+        **settings: Any,
     ) -> Lifecycle:
         """A worker in this process, ready; it ends with the world unless it is stopped before."""
         listen = {"health_listen": ListenAddress("127.0.0.1:0")}
-        lifecycle = make_worker(WorkerSettings(**self.settings(**listen | settings)), breaking)
+        made = WorkerSettings(**self.settings(**listen | settings))
+        lifecycle = make_worker(made, breaking, flying)
         self._lifecycles.append(lifecycle)
         await lifecycle.start()
         return lifecycle
@@ -161,7 +168,7 @@ class WorkerWorld(LogWorld):
     async def submit(
         self,
         *,
-        tokens: int = 20,
+        tokens: int | None = 20,
         job_class: JobClass = JobClass.INTERACTIVE,
         model: str = "sim-1",
         queue: str | None = None,
@@ -169,14 +176,19 @@ class WorkerWorld(LogWorld):
         traceparent: str = "",
         job_id: str | None = None,
         payload: bytes | None = None,
+        tenant: str = TENANT,
         **fields: Any,
     ) -> QueuedJob:
-        """Accepts a job as the gateway does; `payload` stands for what another one would store."""
+        """Accepts a job as the gateway does; `payload` stands for what another one would store.
+
+        `tokens` None: the answer has its natural length, and ends by itself.
+        """
         body = {"messages": MESSAGES, "model": model, "max_tokens": tokens} | fields
+        body = {name: value for name, value in body.items() if value is not None}
         request = msgspec.json.encode(body)
         job = QueuedJob(
             id=job_id or new_job_id(),
-            tenant=TENANT,
+            tenant=tenant,
             key_id="k1",
             queue=queue or self.queues[0],
             job_class=job_class,
@@ -186,14 +198,14 @@ class WorkerWorld(LogWorld):
             request=msgspec.Raw(request),
             traceparent=traceparent,
         )
-        await self.put(job.subject, encode_job(job) if payload is None else payload, job.id)
+        await self.put(job.subject, encode_job(job) if payload is None else payload)
         return job
 
-    async def put(self, subject: str, payload: bytes, job_id: str) -> None:
+    async def put(self, subject: str, payload: bytes) -> None:
         """Puts a message into the queue."""
         fence = {
             EXPECTED_LAST_SUBJECT_SEQUENCE: "0",
-            EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: job_anywhere(TENANT, job_id),
+            EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: job_anywhere(*tenant_and_job(subject)),
         }
         await self.jetstream.publish(subject, payload, fence)
 
@@ -203,7 +215,7 @@ class WorkerWorld(LogWorld):
         if nudge:
             await self.client.publish(nudge_subject(TENANT, job_id))
 
-    def answer(self, tokens: int = 20) -> str:
+    def answer(self, tokens: int | None = 20) -> str:
         """The text that the model gives."""
         return answer(SEED, MESSAGES, tokens).text()
 

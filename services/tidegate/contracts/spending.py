@@ -27,7 +27,8 @@ class LastAttempt:
 
     `lost` and its cost (None: unknown) are of all attempts before it. `heard` counts deltas, each a
     token as far as is known; `failed` is the reason that the job then waits for, empty where the
-    log does not tell.
+    log does not tell. One that is `free` called nobody: its answer was there already. Provider and
+    model are then those of the last attempt that called, empty where there was none.
     """
 
     provider: str
@@ -36,6 +37,7 @@ class LastAttempt:
     lost_cost_nano_usd: int | None
     heard: int
     failed: str = ""
+    free: bool = False
 
 
 def last_attempt(lines: Iterable[Append]) -> LastAttempt | None:
@@ -44,21 +46,27 @@ def last_attempt(lines: Iterable[Append]) -> LastAttempt | None:
     What cannot be read is passed over: no job must fail to end for a bill that is a little short.
     """
     started: AttemptStarted | None = None
+    called = "", ""
     heard, failed = 0, ""
     for line in lines:
         for raw in line.events:
             event = _read(raw)
             if isinstance(event, AttemptStarted):
                 started, heard, failed = event, 0, ""
+                called = called if is_free(event) else (event.provider, event.model)
             elif isinstance(event, Delta):
                 heard += is_token(event)
             elif isinstance(event, Waiting) and event.reason != HANDED_BACK:
                 failed = event.reason
     if started is None:
         return None
-    return LastAttempt(
-        started.provider, started.model, started.lost, started.lost_cost_nano_usd, heard, failed
-    )
+    free, lost, cost = is_free(started), started.lost, started.lost_cost_nano_usd
+    return LastAttempt(*called, lost, cost, heard, failed, free)
+
+
+def is_free(started: AttemptStarted) -> bool:
+    """Whether an attempt calls nobody: its answer is the cache's, or another job's."""
+    return started.cache is not None and started.cache.tier != "miss"
 
 
 def _read(raw: msgspec.Raw) -> Event | None:

@@ -9,9 +9,13 @@
     $KV.tidegate_breakers.<provider>.<model>     KV_…     a circuit breaker's state, fleet-wide
     breaker.<provider>.<model>                   —        the same, republished after storing
     recent.<tenant>.<digest>                     RECENT   which job a request without an id made
+    flights.<tenant>.<key>                       FLIGHTS  who calls the model for a request now
+    honesty.<tenant>                             HONESTY  how often the cache's hits were wrong
     readers.<tenant>.<job>                       —        "does anybody read it?"
     here.<tenant>.<job>                          —        "I do", or did a moment ago
     left.<tenant>.<job>                          —        "my last reader of it has gone"
+    figures.ask.<process>.<question>             —        "what have you counted so far?"
+    figures.here.<process>.<question>            —        the answer of each process
 
 Tenant, queue and job names are subject-safe: they never hold a dot, a wildcard or white space.
 """
@@ -27,6 +31,8 @@ EVENTS_STREAM: Final = "EVENTS"
 CONTROL_STREAM: Final = "CONTROL"
 DLQ_STREAM: Final = "DLQ"
 RECENT_STREAM: Final = "RECENT"
+FLIGHTS_STREAM: Final = "FLIGHTS"
+HONESTY_STREAM: Final = "HONESTY"
 # A key-value bucket is a stream of this name over these subjects (the server's ADR-8).
 BREAKERS_BUCKET: Final = "tidegate_breakers"
 BREAKERS_STREAM: Final = f"KV_{BREAKERS_BUCKET}"
@@ -37,9 +43,12 @@ CONTROL_ALL: Final = "control.*.*"
 NUDGE_ALL: Final = "nudge.*.*"
 DLQ_ALL: Final = "dlq.*.*.*"
 RECENT_ALL: Final = "recent.*.*"
+FLIGHTS_ALL: Final = "flights.*.*"
+HONESTY_ALL: Final = "honesty.*"
 READERS_ALL: Final = "readers.*.*"
 HERE_ALL: Final = "here.*.*"
 LEFT_ALL: Final = "left.*.*"
+FIGURES_ASK_ALL: Final = "figures.ask.*.*"
 BREAKERS_ALL: Final = f"$KV.{BREAKERS_BUCKET}.>"
 BREAKERS_LIVE_ALL: Final = "breaker.>"
 BREAKERS_LIVE_DESTINATION: Final = "breaker.{{wildcard(1)}}.{{wildcard(2)}}"
@@ -62,6 +71,7 @@ PREVIOUS_STREAM_SEQUENCE: Final = "Nats-Last-Sequence"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]")
 _JOB_ID = re.compile(r"job_[a-z2-7]{26}")
+_FLIGHT_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def check_name(name: str, what: str) -> str:
@@ -165,6 +175,21 @@ def recent_subject(tenant: str, digest: str) -> str:
     return f"recent.{tenant}.{digest}"
 
 
+def is_flight_key(text: str) -> bool:
+    """Whether the text has the form of a request's name; nothing else may enter a subject."""
+    return _FLIGHT_KEY.fullmatch(text) is not None
+
+
+def flight_subject(tenant: str, key: str) -> str:
+    """Where it is kept which job calls the model for a request; `key` names it in its tenant."""
+    return f"flights.{tenant}.{key}"
+
+
+def honesty_subject(tenant: str) -> str:
+    """Where it is kept how often a tenant's hits in the cache were wrong."""
+    return f"honesty.{tenant}"
+
+
 def readers_subject(tenant: str, job_id: str) -> str:
     """Asks all processes whether they have a reader of a job; who has one answers."""
     return f"readers.{tenant}.{job_id}"
@@ -178,6 +203,21 @@ def here_subject(tenant: str, job_id: str) -> str:
 def left_subject(tenant: str, job_id: str) -> str:
     """Tells a gateway that a process has lost its last reader of a job."""
     return f"left.{tenant}.{job_id}"
+
+
+def figures_ask_subject(process: str, question: int) -> str:
+    """Asks all processes for their figures; `process` is who asks, in hexadecimal."""
+    return f"figures.ask.{process}.{question}"
+
+
+def figures_answers(process: str) -> str:
+    """All answers to one process."""
+    return f"figures.here.{process}.*"
+
+
+def figures_answer_subject(question_subject: str) -> str:
+    """Where the question of a subject is answered."""
+    return question_subject.replace(".ask.", ".here.", 1)
 
 
 def breaker_subject(provider: str, model: str) -> str:

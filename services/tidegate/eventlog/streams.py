@@ -74,7 +74,7 @@ def stream_configs(options: StreamOptions) -> list[dict[str, Any]]:
         # Longer than any job may live.
         "max_age": 7 * _DAY,
     }
-    return [jobs, events, control, *_around_the_jobs(common)]
+    return [jobs, events, control, *_around_the_jobs(common), *_of_the_cache(common)]
 
 
 def _around_the_jobs(common: dict[str, Any]) -> list[dict[str, Any]]:
@@ -116,6 +116,31 @@ def _around_the_jobs(common: dict[str, Any]) -> list[dict[str, Any]]:
         "max_msgs": 1_000_000,
     }
     return [dead_letters, breakers, recent]
+
+
+def _of_the_cache(common: dict[str, Any]) -> list[dict[str, Any]]:
+    # A lease each, which is renewed or runs out: none of it outlives the calls that it is about.
+    flights = common | {
+        "name": subjects.FLIGHTS_STREAM,
+        "subjects": [subjects.FLIGHTS_ALL],
+        "storage": "memory",
+        "retention": "limits",
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
+        # What a lease that says no time of its own would have.
+        "max_age": 60 * _NANOSECONDS,
+        "max_msgs": 1_000_000,
+    }
+    # What was learnt about a tenant's hits holds until something else is learnt.
+    honesty = common | {
+        "name": subjects.HONESTY_STREAM,
+        "subjects": [subjects.HONESTY_ALL],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+    }
+    return [flights, honesty]
 
 
 def consumer_config(queue: str, job_class: JobClass) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class LogWriter:
         # Of events that are not in the seal yet: pending, or in an append under way.
         self._unpacked_bytes = 0
         self._wake = asyncio.Event()
+        self._all_stored = asyncio.Event()
         self._sealing = False
         self._resting = False
         self._pump: asyncio.Task[None] | None = None
@@ -120,11 +121,12 @@ class LogWriter:
             self._seal.add(encode_append(line))
         self._loaded = True
 
-    async def start_attempt(self, event: AttemptStarted) -> None:
+    async def start_attempt(self, event: AttemptStarted, *, counts: bool = True) -> None:
         """Takes the log over, or begins this owner's next attempt.
 
         When this returns it is stored, every older owner is fenced, and all that an attempt before
         it emitted stands before it. It must not be cancelled, but for the writer to be abandoned.
+        One that does not count is excused from its beginning, whatever becomes of its owner.
 
         Raises:
             FencedError, UnsettledError: this owner does not have the log.
@@ -135,6 +137,8 @@ class LogWriter:
         if self._pending:
             # A line holds events of one attempt only.
             await self._append_pending()
+        if not counts:
+            self.excuse()
         self._attempt = event.attempt
         raw = encode_event(event)
         self._unpacked_bytes += len(raw) + 1
@@ -161,7 +165,17 @@ class LogWriter:
             raise OutputTooLongError
         self._unpacked_bytes += len(raw) + 1
         self._pending.append(raw)
+        self._all_stored.clear()
         self._wake.set()
+
+    async def caught_up(self) -> None:
+        """Returns when all that an attempt has emitted is stored: who is quicker than that waits.
+
+        Raises:
+            FencedError, UnsettledError: this owner has lost the log.
+        """
+        await self._all_stored.wait()
+        self._raise_if_lost()
 
     def excuse(self) -> None:
         """The newest attempt does not count against the job, which the next append will say."""
@@ -246,6 +260,8 @@ class LogWriter:
             raise
         self._seal.add(payload)
         self._unpacked_bytes -= sum(map(len, events)) + len(events)
+        if not self._pending:
+            self._all_stored.set()
         self._next += len(events)
         self._base = self._base or self._appender.stream_sequence
         self._metrics.events.inc(len(events))
@@ -271,6 +287,7 @@ class LogWriter:
     def _lose(self, error: BaseException) -> None:
         if not self.lost.done():
             self.lost.set_exception(error)
+        self._all_stored.set()
 
     def _raise_if_lost(self) -> None:
         if self.lost.done():

@@ -46,7 +46,7 @@ class Ledger:
         self._prices = prices
         self._request = request
         self._input: int | None = None
-        # What the newest attempt called, provider and upstream model; empty before any.
+        # What was called last, provider and upstream model; empty before any call.
         self.called: tuple[str, str] = ("", "")
         self._version = ""
         self._newest = Spent(NOTHING, 0)
@@ -62,7 +62,7 @@ class Ledger:
 
         `targets` are those of the routes now: one that is there no more has no known price.
         """
-        usage = self._used(None, before.heard, before.failed)
+        usage = NOTHING if before.free else self._used(None, before.heard, before.failed)
         key = (before.provider, before.model)
         self.called = key
         target = next((target for target in targets if target.key == key), None)
@@ -77,9 +77,13 @@ class Ledger:
         """What the newest attempt used."""
         return self._newest.usage
 
-    def begin(self, target: Target) -> None:
-        """An attempt at `target` begins: what the one before it spent is lost."""
-        self.called, self._version = target.key, self._prices.version_of(target)
+    def begin(self, target: Target | None) -> None:
+        """An attempt begins, at `target` or (None) one that calls nobody.
+
+        What the one before it spent is lost.
+        """
+        if target is not None:
+            self.called, self._version = target.key, self._prices.version_of(target)
         self._lost, self._newest = _both(self._lost, self._newest), Spent(NOTHING, 0)
 
     def book(self, target: Target, told: Usage | None, heard: int, failed: str = "") -> None:

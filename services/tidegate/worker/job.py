@@ -23,7 +23,7 @@ from tidegate.eventlog.metrics import EventLogMetrics
 from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 from tidegate.eventlog.writer import LogLimits, LogWriter
 from tidegate.providers.ledger import Ledger
-from tidegate.worker.attempt import Attempts, HandBack
+from tidegate.worker.attempt import Attempts, HandBack, JobWork
 from tidegate.worker.cancels import is_cancelled
 from tidegate.worker.delivery import BACKOFF, Deliveries
 from tidegate.worker.held_job import HeldJob
@@ -149,31 +149,31 @@ class JobHandler:
         self, held: HeldJob, job: QueuedJob, opened: _Opened, writer: LogWriter
     ) -> Terminal | HandBack:
         """Writes the log to its end, or to where the job is handed back."""
-        end = await self._outcome(held, job, opened, writer)
-        if not isinstance(end, HandBack):
-            held.sealing = True
-            end = msgspec.structs.replace(end, **opened.ledger.bill())
-            await writer.seal(end)
-            self._metrics.bills.billed(opened.ledger.called, end)
-        elif held.begun:
-            await writer.hand_back(counts=end.counts)
-        return end
-
-    async def _outcome(
-        self, held: HeldJob, job: QueuedJob, opened: _Opened, writer: LogWriter
-    ) -> Terminal | HandBack:
-        if not isinstance(opened.verdict, Step):
-            return opened.verdict
-        if held.stop.done():
-            return stopped_event(held.stop.result()) or HandBack(counts=True)
-        return await self._attempts.run(
+        with self._attempts.work(
             held,
             job,
             writer,
             opened.ledger,
             number=opened.head.attempts,
             attempts_left=self._max_attempts - opened.head.lost_attempts,
-        )
+        ) as work:
+            end = await self._outcome(held, opened.verdict, work)
+            if not isinstance(end, HandBack):
+                held.sealing = True
+                end = msgspec.structs.replace(end, **opened.ledger.bill())
+                await writer.seal(end)
+                self._metrics.bills.billed(opened.ledger.called, end)
+                work.sealed(end)
+            elif held.begun:
+                await writer.hand_back(counts=end.counts)
+        return end
+
+    async def _outcome(self, held: HeldJob, verdict: Verdict, work: JobWork) -> Terminal | HandBack:
+        if not isinstance(verdict, Step):
+            return verdict
+        if held.stop.done():
+            return stopped_event(held.stop.result()) or HandBack(counts=True)
+        return await work.run()
 
     async def _return(self, held: HeldJob, end: HandBack) -> str:
         """Puts a job off. One of a drain is handed back with all others that are left."""
@@ -253,7 +253,6 @@ class JobHandler:
         outcome = str(terminal.__struct_config__.tag)
         seconds = round(self._clock() - held.delivery.created_ms / 1000, 3)
         if isinstance(terminal, Completed):
-            self._metrics.total_seconds.labels(held.job_class).observe(seconds)
             _log.info(outcome, attempt=held.attempts, seconds=seconds)
         else:
             _log.info(outcome, attempt=held.attempts, seconds=seconds, reason=terminal.reason)

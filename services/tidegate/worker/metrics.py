@@ -1,13 +1,8 @@
 """The worker's metrics, each declared once."""
 
-from typing import Final
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tidegate.contracts.events import Terminal, Usage
-
-# Seconds; from a cached first word to the longest answers.
-LLM_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 
 
 class WorkerMetrics:
@@ -27,24 +22,11 @@ class WorkerMetrics:
             "tidegate_worker_running_jobs", "Jobs held.", ["job_class"], registry=registry
         )
         self.slots = Gauge("tidegate_worker_slots", "Jobs that may run at once.", registry=registry)
-        self.ttft_seconds = Histogram(
-            "tidegate_worker_ttft_seconds",
-            "From the start of an attempt to its first token.",
-            ["job_class"],
-            buckets=LLM_BUCKETS,
-            registry=registry,
-        )
-        self.total_seconds = Histogram(
-            "tidegate_worker_total_seconds",
-            "From the acceptance of a job to its completion.",
-            ["job_class"],
-            buckets=LLM_BUCKETS,
-            registry=registry,
-        )
         self.attempts = Counter(
             "tidegate_worker_attempts_total",
             "Attempts begun, by what made them needed: first, or the reason that the one before "
-            "failed for (again: not known here).",
+            "failed for (again: not known here); without a call: exact, semantic (answered by the "
+            "cache), coalesced (by another job's call).",
             ["why"],
             registry=registry,
         )
@@ -60,6 +42,27 @@ class WorkerMetrics:
             "tidegate_worker_pulls_total",
             "Requests for jobs, by how they ended: filled, expired, empty, refused, silent.",
             ["ended"],
+            registry=registry,
+        )
+
+
+class CacheMetrics:
+    """What came of handing answers to the cache, and of calling once for all who ask the same."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stores = Counter(
+            "tidegate_worker_cache_stores_total",
+            "Whole answers of models: stored, refused (by the cache), failed (to reach it), "
+            "crowded (too many at once), unled (another job leads by now).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.flights = Counter(
+            "tidegate_worker_flights_total",
+            "Misses by who calls the model for them: led (the job), inherited (it took over from "
+            "another), followed (another; counts once for each that was followed), alone (the job, "
+            "beside another or without knowing). And leases that were lost in mid-call: lost.",
+            ["outcome"],
             registry=registry,
         )
 

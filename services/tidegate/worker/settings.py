@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tidegate.chassis.fleet_key import CacheClientSettings
 from tidegate.chassis.settings import (
     DrainSettings,
     HealthSettings,
@@ -19,7 +20,14 @@ from tidegate.contracts.subjects import check_name
 from tidegate.providers.routes import Routes
 
 
-class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings, DrainSettings):
+class WorkerSettings(
+    LogSettings,
+    NatsSettings,
+    HealthSettings,
+    TracingSettings,
+    DrainSettings,
+    CacheClientSettings,
+):
     """Which queues a worker serves, how many jobs at once, and how often one may be tried."""
 
     health_listen: ListenAddress = Field(
@@ -67,6 +75,22 @@ class WorkerSettings(LogSettings, NatsSettings, HealthSettings, TracingSettings,
         description=(
             "Seconds that a finished job, its answer and its request id are kept. Gateways must "
             "be given the same: whichever of them ends a job, its result is to last as long."
+        ),
+    )
+
+    cache_lookup_seconds: float = Field(
+        0.05,
+        gt=0,
+        le=5,
+        description="Seconds that a job waits for the cache at most; after that it is a miss.",
+    )
+    cache_store_seconds: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        description=(
+            "Seconds that it may take to store an answer, which nobody waits for; jobs that ask "
+            "the same meanwhile read it from the log of the one that has it."
         ),
     )
 

@@ -5,6 +5,7 @@ import msgspec
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
+    CacheMark,
     Delta,
     Event,
     Usage,
@@ -51,6 +52,20 @@ def test_only_the_last_attempts_words_are_counted() -> None:
 def test_an_attempt_that_was_handed_back_has_not_failed() -> None:
     lines = [line(1, started(1, cost=None), Delta("a"), Waiting(HANDED_BACK))]
     assert last_attempt(lines) == LastAttempt("p", "m", NOTHING, None, 1)
+
+
+def test_an_answer_that_was_there_already_was_not_called_for() -> None:
+    lost = Usage(7, 0, 3, estimated=True)
+    hit = AttemptStarted(2, "w", lost=lost, lost_cost_nano_usd=9, cache=CacheMark("exact"))
+    lines = [line(1, started(1), Delta("a")), line(3, hit, Delta("b"))]
+    # Whoever was called last is named, for the loss.
+    assert last_attempt(lines) == LastAttempt("p", "m", lost, 9, 1, free=True)
+    assert last_attempt(lines[1:]) == LastAttempt("", "", lost, 9, 1, free=True)
+
+
+def test_a_call_after_a_miss_is_a_call() -> None:
+    missed = AttemptStarted(1, "w", "p", "m", cache=CacheMark("miss"))
+    assert last_attempt([line(1, missed)]) == LastAttempt("p", "m", NOTHING, 0, 0)
 
 
 def test_what_cannot_be_read_is_passed_over() -> None:

@@ -83,6 +83,7 @@ def test_the_subjects_are_what_stored_messages_are_under() -> None:
     assert subjects.nudge_subject("acme", JOB) == f"nudge.acme.{JOB}"
     assert subjects.dead_letter_subject("default", "acme", JOB) == f"dlq.default.acme.{JOB}"
     assert subjects.recent_subject("acme", "0f") == "recent.acme.0f"
+    assert subjects.honesty_subject("acme") == "honesty.acme"
     assert subjects.readers_subject("acme", JOB) == f"readers.acme.{JOB}"
     assert subjects.left_subject("acme", JOB) == f"left.acme.{JOB}"
     key = "api=2eopenai=2ecom.gpt-4o=2fmini"
@@ -135,3 +136,14 @@ def test_filters_find_the_tenants_own_and_nobody_elses(
         assert not matches(subjects.logs_of_tenant(stranger), log)
         assert not matches(subjects.dead_letters_of_tenant(stranger), letter)
         assert not matches(subjects.job_anywhere(stranger, job_id), job)
+
+
+@given(st.text())
+def test_no_request_is_named_by_what_reaches_into_another_subject(key: str) -> None:
+    """The name comes from another process; a wildcard would be everybody's flight."""
+    assert not subjects.is_flight_key(key) or re.fullmatch("[0-9a-f]{64}", key)
+
+
+def test_a_flight_belongs_to_a_tenant() -> None:
+    assert subjects.is_flight_key("0f" * 32)
+    assert subjects.flight_subject("acme", "0f" * 32) == "flights.acme." + "0f" * 32

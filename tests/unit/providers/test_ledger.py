@@ -107,6 +107,30 @@ def test_attempts_of_other_workers_are_taken_over(ledger: Ledger) -> None:
     assert ledger.bill()["usage"] == Usage()
 
 
+def test_an_attempt_that_calls_nobody_costs_nothing_and_hides_no_loss(ledger: Ledger) -> None:
+    """An answer from the cache after a call that broke off."""
+    ledger.begin(PRICED)
+    ledger.book(PRICED, Usage(10, 0, 1), 1, Reason.PROVIDER_STREAM_CUT)
+    ledger.begin(None)
+    bill = ledger.bill()
+    assert (bill["usage"], bill["cost_nano_usd"]) == (Usage(), 0)
+    assert (bill["lost"], bill["lost_cost_nano_usd"]) == (Usage(10, 0, 1), 10 * INPUT + OUTPUT)
+    # The loss is told by what was called.
+    assert (ledger.called, bill["price_version"]) == (PRICED.key, ROUTES_FILE)
+
+
+def test_where_nobody_was_called_there_is_no_bill(ledger: Ledger) -> None:
+    ledger.begin(None)
+    assert (ledger.called, ledger.bill()["price_version"]) == (("", ""), "")
+
+
+def test_words_that_nobody_was_paid_for_are_not_taken_over_as_a_loss(ledger: Ledger) -> None:
+    """A worker that died while it gave an answer from the cache spent nothing on it."""
+    before = LastAttempt("p", "m", Usage(5), 11, heard=40, free=True)
+    ledger.adopt(before, [PRICED])
+    assert ledger.lost == (Usage(5), 11)
+
+
 def test_an_attempt_that_is_known_to_have_failed_at_once_is_free(ledger: Ledger) -> None:
     before = LastAttempt("gone", "m", Usage(), 0, heard=0, failed=Reason.CIRCUIT_OPEN)
     ledger.adopt(before, [])

@@ -9,9 +9,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.jobs import JobClass, QueuedJob
 from tidegate.contracts.subjects import job_subject
-from tidegate.worker.calls import CallParts, JobCalls, ParkedError
+from tidegate.worker.calls import CallParts, JobCalls, ParkedError, UnledError
+from tidegate.worker.course import Course, CourseParts
 from tidegate.worker.delivery import Delivery
 from tidegate.worker.held_job import HeldJob
+from tidegate.worker.lead import Lead
 from tidegate.worker.waits import BatchWaits
 
 NOW = 1_000.0
@@ -34,20 +36,28 @@ def waits_of(slots: int) -> BatchWaits:
 
 
 def calls(
-    waits: BatchWaits, job_class: JobClass = JobClass.BATCH, *, outdated: bool = False
+    waits: BatchWaits,
+    job_class: JobClass = JobClass.BATCH,
+    *,
+    outdated: bool = False,
+    lead: Lead | None = None,
 ) -> JobCalls:
     parts = CallParts(
-        clients=UNUSED,
-        waits=waits,
-        tracing=UNUSED,
-        metrics=UNUSED,
-        worker="w",
-        clock=lambda: NOW,
-        monotonic=lambda: NOW,
+        clients=UNUSED, waits=waits, tracing=UNUSED, metrics=UNUSED, clock=lambda: NOW
     )
     subject = job_subject("default", job_class, JOB.tenant, JOB.id)
     held = HeldJob(Delivery(subject, "", b"", 0), "default", job_class)
-    return JobCalls(parts, held, JOB, UNUSED, UNUSED, number=0, outdated=lambda: outdated)
+    course_parts = CourseParts("w", UNUSED, UNUSED, clock=lambda: NOW, monotonic=lambda: NOW)
+    return JobCalls(
+        parts,
+        Course(course_parts, held, JOB, UNUSED, UNUSED, number=0),
+        held,
+        JOB,
+        UNUSED,
+        lead=lead or Lead(),
+        left=1,
+        outdated=lambda: outdated,
+    )
 
 
 async def test_no_more_wait_in_their_slots_than_may() -> None:
@@ -77,3 +87,36 @@ async def test_a_short_wait_and_an_interactive_one_are_made_where_they_are() -> 
     await calls(waits, outdated=True).wait(Reason.CIRCUIT_OPEN, NOW + 1)
     await calls(waits, JobClass.INTERACTIVE, outdated=True).wait(Reason.CIRCUIT_OPEN, NOW + 5)
     assert waits.count("default") == 0
+
+
+class Given(Lead):
+    """A lead that stands until it is given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given_up = False
+
+    @property
+    def stands(self) -> bool:
+        return not self.given_up
+
+    def give_up(self) -> None:
+        self.given_up = True
+
+
+async def test_a_batch_job_that_waits_long_leads_nobody_meanwhile() -> None:
+    """Whoever follows it may have a person waiting; and when it may call, another may have."""
+    lead = Given()
+    batch = calls(waits_of(16), lead=lead)
+    await batch.wait(Reason.CIRCUIT_OPEN, NOW + 1)
+    assert lead.stands
+    await batch.wait(Reason.CIRCUIT_OPEN, NOW + 5)
+    with pytest.raises(UnledError):
+        await batch.call(UNUSED, UNUSED)
+
+
+async def test_an_interactive_job_leads_on_while_it_waits() -> None:
+    """Its own patience is short, and its followers would only wait for the same."""
+    lead = Given()
+    await calls(waits_of(16), JobClass.INTERACTIVE, lead=lead).wait(Reason.CIRCUIT_OPEN, NOW + 9)
+    assert lead.stands

@@ -32,6 +32,12 @@ def test_queues_can_be_chosen(routes: Routes) -> None:
     assert settings(queues=" b, old ,b").queue_names(routes) == ("b", "old")
 
 
+def test_a_cache_needs_the_fleets_key() -> None:
+    """Without it every lookup would be refused, and the cache be on for nobody."""
+    with pytest.raises(SettingsError, match="TIDEGATE_CACHE_KEY_FILE"):
+        settings(cache_target="127.0.0.1:1").fleet_key()
+
+
 @pytest.mark.parametrize(
     ("given", "variable"),
     [

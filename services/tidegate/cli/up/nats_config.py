@@ -26,6 +26,7 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "left.>",
             "readers.>",
             "here.>",
+            "figures.ask.>",
             "$KV.tidegate_breakers.>",
             _LOOK_AT_STREAMS,
             "$JS.API.STREAM.MSG.GET.*",
@@ -39,14 +40,28 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "$JS.API.DIRECT.GET.*",
             "$JS.API.DIRECT.GET.*.>",
         ],
-        ["_INBOX_gateway.>", "live.>", "breaker.>", "left.>", "readers.>", "here.>"],
+        [
+            "_INBOX_gateway.>",
+            "live.>",
+            "breaker.>",
+            "left.>",
+            "readers.>",
+            "here.>",
+            "figures.here.>",
+        ],
     ),
     "worker": (
         [
             "events.>",
             "dlq.>",
+            "flights.>",
+            # A worker reads logs too: those of jobs whose answer is another's as well.
+            "left.>",
+            "here.>",
+            "figures.here.>",
             _LOOK_AT_STREAMS,
             *_READ_JOBS_AND_LOGS,
+            "$JS.API.STREAM.MSG.GET.FLIGHTS",
             "$JS.API.STREAM.MSG.GET.CONTROL",
             "$JS.API.STREAM.MSG.GET.KV_tidegate_breakers",
             "$JS.API.CONSUMER.INFO.JOBS.*",
@@ -57,7 +72,19 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "$JS.API.DIRECT.GET.KV_tidegate_breakers",
             "$JS.ACK.JOBS.>",
         ],
-        ["_INBOX_worker.>", "nudge.>", "breaker.>"],
+        ["_INBOX_worker.>", "nudge.>", "breaker.>", "live.>", "readers.>", "figures.ask.>"],
+    ),
+    "cache": (
+        [
+            "honesty.>",
+            "$KV.tidegate_breakers.>",
+            _LOOK_AT_STREAMS,
+            "$JS.API.STREAM.MSG.GET.HONESTY",
+            "$JS.API.STREAM.MSG.GET.KV_tidegate_breakers",
+            "$JS.API.DIRECT.GET.HONESTY",
+            "$JS.API.DIRECT.GET.KV_tidegate_breakers",
+        ],
+        ["_INBOX_cache.>", "breaker.>"],
     ),
     "streaming": (
         [
