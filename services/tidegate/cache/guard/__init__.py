@@ -2,7 +2,8 @@
 
 What belongs here: reading a question (its words, quantities, names, what kind of answer it wants)
 and the rules that compare two readings. All of it is pure, explains itself (which rule, and what
-it saw), and stands on general lists of English words under `words/`, never on a set of test questions.
+it saw), and stands on general lists of English words under `words/`, never on a set of test
+questions.
 
 What does not: vectors, thresholds and stores. The guard never says that two questions mean the
 same; it says what speaks against it, and whether it could account for every word.

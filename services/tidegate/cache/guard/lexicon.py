@@ -82,7 +82,15 @@ class Lexicon:
 @cache
 def lexicon() -> Lexicon:
     """The lists, read once."""
-    groups = [group for name in _SYNONYMS for group in _groups(name)]
+    closed = _closed()
+    # What denies is counted, and not a word like others.
+    groups = [
+        tuple(
+            phrase for phrase in group if len(phrase) == 1 or not closed["negation"] & set(phrase)
+        )
+        for name in _SYNONYMS
+        for group in _groups(name)
+    ]
     kinds, opposites = list(_kinds("kinds.txt")), list(_opposites("opposites.txt"))
     light, function = _flat("light.txt"), _flat("function.txt")
     phrases = [phrase for group in groups for phrase in group]
@@ -108,7 +116,7 @@ def lexicon() -> Lexicon:
         ),
         light=frozenset(bases.of(word) for word in light),
         function=function,
-        closed=_closed(),
+        closed=closed,
         longest=_longest(bases, phrases),
     )
 

@@ -62,7 +62,7 @@ def _equal(one: Term, other: Term) -> bool:
 
 def _fresh(rest: Iterable[Term], seen: list[Term]) -> tuple[Term, ...]:
     """What is left, less what only repeats a word that has its counterpart."""
-    return tuple(term for term in rest if not any(same(term, each) for each in seen))
+    return tuple(term for term in rest if not any(_equal(term, each) for each in seen))
 
 
 def _is_denial(one: Term, other: Term) -> bool:

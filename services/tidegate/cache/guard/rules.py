@@ -23,7 +23,7 @@ _AGAINST: Final = {
     ("down", "up"),
 }
 # A question may say so many words more than another, and be near it all the same.
-_MOST_EXTRA: Final = 1
+_MOST_EXTRA: Final = 2
 _GETTING: Final = frozenset({"get", "receive", "have"})
 _ALL: Final = frozenset(
     {"all", "every", "each", "everyone", "everybody", "everything", "entire", "whole"}
@@ -48,9 +48,6 @@ _TELLING: Final = frozenset(
         "relative day",
         "time of day",
         "season",
-        "unit of weight",
-        "unit of length",
-        "unit of time",
     }
 )
 _ROLES: Final = ("role", "profession", "family member")
@@ -175,7 +172,7 @@ def _kinds(pair: Pair) -> Objection | None:
 def _one_sided(pair: Pair) -> Objection | None:
     """A name, or one of the kinds that always tell, without a counterpart."""
     for term in (*pair.left, *pair.right):
-        telling = sorted(kind for kind, _ in term.kinds if kind in _TELLING)
+        telling = sorted(kind for kind, _ in term.kinds if _tells(kind))
         if term.base in lexicon().closed["telling"]:
             return Objection("quantifier", f"{term.surface} in one alone")
         if telling and term.base not in _ALL and term.base not in _ANY:
@@ -184,6 +181,10 @@ def _one_sided(pair: Pair) -> Objection | None:
             kind = min((kind for kind, _ in term.kinds), default="name")
             return Objection(_rule_of(kind), f"{term.surface} in one alone")
     return None
+
+
+def _tells(kind: str) -> bool:
+    return kind in _TELLING or kind.startswith("unit of")
 
 
 def _one_or_all(pair: Pair) -> Objection | None:
