@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-SERVICES = ["gateway", "worker", "streaming", "simulator"]
+SERVICES = ["gateway", "worker", "cache", "streaming", "simulator"]
 
 
 def needed(function: object) -> list[str]:

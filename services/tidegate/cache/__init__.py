@@ -7,11 +7,14 @@ that is (calibration, shadows, feedback).
 
 What does not: jobs, logs and calls for answers (worker), and who calls (chassis). The cache is an
 optimisation: whatever fails here is a miss. An answer that is wrong for its question is worse than
-none, so every doubt is one too. Questions and answers are kept in the store and nowhere else: not in
-logs, metrics or errors.
+none, so every doubt is one too. Questions and answers are kept in the store and nowhere else: not
+in logs, metrics or errors.
 
-The pure parts take values and return values: `request` (eligibility, scope and key), `guard`,
-`decision`, `calibration`, `wilson`; `stores` and `embedders` do the I/O behind one small interface
-each; `lookups` and `storing` put them together; `service` is the gRPC surface, `app` the
-composition root.
+The pure parts take values and return values: `request` (eligibility, scope and key), `language`,
+`guard`, `decision`, `honesty`, `calibration`, `wilson`; `stores` and `embedders` do the I/O behind
+one small interface each. `questions` and `searching` stand before those two; `lookups`, `storing`
+(with `shadows` and `forgotten`), `explaining` and `upkeep` are what can be asked of a cache.
+`honesty_book` and `honesty_store` keep what the fleet knows of its hits; `verifier`, `spending` and
+`upstream` are for models that are called. `service` and `proto` are the gRPC surface, `app` with
+`opening` the composition root.
 """

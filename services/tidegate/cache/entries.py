@@ -20,7 +20,8 @@ class Entry:
 
     `id` is a UUID in its usual form, derived from `key`, which names the request within `tenant`:
     a later answer to the same request replaces the earlier one. `scope` is what a like question
-    must have in common, as a digest. `cost_nano_usd` None: not known.
+    must have in common, as a digest. `cost_nano_usd` None: not known. `gist` is what the answer
+    says (`cache.gist`); empty: not known.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Entry:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_nano_usd: int | None = None
+    gist: str = ""
 
 
 @dataclass(frozen=True, slots=True)
