@@ -12,6 +12,8 @@ The services, which know nothing of each other:
     The way in: authenticates, validates, writes the job durably, answers in milliseconds.
 ``worker``
     The work: takes a job, calls the model, writes the log, and only then lets go of the job.
+``cache``
+    The memory: answers that were given before, found again by the same or a like question.
 ``streaming``
     The way out: carries a job's events to many clients, live or replayed from any point.
 ``simulator``
@@ -21,6 +23,8 @@ What two or more services share:
 
 ``eventlog``
     The log of a job: its one writer, its many readers.
+``figures``
+    The four figures that say whether all is well: response time, cache hits, queues, cost.
 ``providers``
     Which model is answered where, and the client that calls it.
 ``chassis``

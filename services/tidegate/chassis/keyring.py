@@ -1,9 +1,10 @@
 """API keys, and the tokens made from them: which tenant a caller is, and what it may do.
 
 The key file holds one JSON object per line, `{"key_id", "tenant", "sha256", "created_at"}`, and no
-key: a key has 256 random bits, so that its plain SHA-256 is as good a secret as a slow hash. The
-file is looked at each second. A changed one comes into force whole or, where a line is bad, not at
-all: then the keys that were known stay known.
+key: a key has 256 random bits, so that its plain SHA-256 is as good a secret as a slow hash. With
+`"operator": true` a key may also see what is of all tenants together. The file is looked at each
+second. A changed one comes into force whole or, where a line is bad, not at all: then the keys that
+were known stay known.
 """
 
 import ipaddress
@@ -77,23 +78,36 @@ class KeyFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the tenant, and which of its keys; `scope` bounds who came with a token of it."""
+    """Who calls: the tenant, and which of its keys; `scope` bounds who came with a token of it.
+
+    An `operator` may see figures of all tenants together; jobs of others are no more hers.
+    """
 
     tenant: str
     key_id: str
     scope: Scope | None = None
+    operator: bool = False
 
     def check_job(self, job_id: str) -> None:
         """Raises NotFound for a job outside the scope, as for another tenant's."""
         if self.scope is not None and self.scope.job_id not in {None, job_id}:
             raise NotFound("no such job")
 
+    def check_operator(self) -> None:
+        """Raises PermissionDenied for who may not see what is of all tenants together."""
+        if not self.operator:
+            raise PermissionDenied(
+                "this is of all tenants together, for an operator's key alone: "
+                "tidegate keys new TENANT --operator"
+            )
 
-class _Record(msgspec.Struct, frozen=True):
+
+class _Record(msgspec.Struct, frozen=True, omit_defaults=True):
     key_id: str
     tenant: str
     sha256: str
     created_at: str
+    operator: bool = False
 
 
 _decoder = msgspec.json.Decoder(_Record)
@@ -115,7 +129,8 @@ class Keyring:
         self._development = development
         self._tokens = tokens
         self._callers: Mapping[bytes, Caller] = {}
-        self._known: frozenset[Caller] = frozenset()
+        # Tenants and key ids.
+        self._known: frozenset[tuple[str, str]] = frozenset()
         self._file: WatchedFile[dict[bytes, Caller]] | None = None
         if path is None:
             self._take({})
@@ -164,7 +179,7 @@ class Keyring:
         """
         if caller.scope is None:
             return self._callers.get(_digest(_credential_of(authorization))) == caller
-        return Caller(caller.tenant, caller.key_id) in self._known
+        return (caller.tenant, caller.key_id) in self._known
 
     def new_token(self, caller: Caller, *, job_id: str | None, seconds: int) -> tuple[str, int]:
         """A token of the caller's key, and its end in epoch seconds.
@@ -182,7 +197,7 @@ class Keyring:
         if self._tokens is None:
             raise Unauthenticated("tokens are off here: TIDEGATE_TOKEN_SECRET_FILE is not set")
         bearer = self._tokens.read(token)
-        if Caller(bearer.tenant, bearer.key_id) not in self._known:
+        if (bearer.tenant, bearer.key_id) not in self._known:
             raise Unauthenticated("the API key that the token was made with is not known any more")
         return Caller(bearer.tenant, bearer.key_id, bearer.scope)
 
@@ -215,12 +230,12 @@ class Keyring:
     def _take(self, callers: dict[bytes, Caller]) -> None:
         if self._development:
             callers = callers | {
-                _digest(DEVELOPMENT_KEY): Caller(DEVELOPMENT_TENANT, "development")
+                _digest(DEVELOPMENT_KEY): Caller(DEVELOPMENT_TENANT, "development", operator=True)
             }
         if self._callers != callers:
             _log.info("keys taken over", keys=len(callers))
         self._callers = callers
-        self._known = frozenset(callers.values())
+        self._known = frozenset((each.tenant, each.key_id) for each in callers.values())
 
 
 def make_keyring(
@@ -256,8 +271,10 @@ def make_keyring(
     return keyring
 
 
-def new_key(path: Path, tenant: str) -> str:
+def new_key(path: Path, tenant: str, *, operator: bool = False) -> str:
     """Make a key for a tenant and add it to the file; returns the key, which is kept nowhere.
+
+    `operator`: whether it may also see what is of all tenants together.
 
     Raises:
         InvalidRequest: the tenant's name cannot stand in a subject.
@@ -270,6 +287,7 @@ def new_key(path: Path, tenant: str) -> str:
         tenant=tenant,
         sha256=_digest(key).hex(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        operator=operator,
     )
     # Whoever can read the file learns tenants and hashes only, but needs neither.
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -309,7 +327,7 @@ def _callers_of(path: Path, content: bytes) -> dict[bytes, Caller]:
             raise KeyFileError(f"{path}, line {number}: not a key's record") from error
         if len(digest) != sha256().digest_size:
             raise KeyFileError(f"{path}, line {number}: sha256 must have 64 hexadecimal digits")
-        callers[digest] = Caller(record.tenant, record.key_id)
+        callers[digest] = Caller(record.tenant, record.key_id, operator=record.operator)
     return callers
 
 

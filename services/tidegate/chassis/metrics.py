@@ -25,6 +25,12 @@ CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 def make_registry(service: str) -> CollectorRegistry:
     """A registry with the process's, the platform's and the build's metrics."""
     registry = CollectorRegistry(auto_describe=True)
+    declare_process(registry, service)
+    return registry
+
+
+def declare_process(registry: CollectorRegistry, service: str) -> None:
+    """Adds what every process tells of itself, whatever it does."""
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -35,7 +41,6 @@ def make_registry(service: str) -> CollectorRegistry:
         registry=registry,
     )
     build.labels(service, tidegate.__version__, platform.python_version()).set(1)
-    return registry
 
 
 class ChassisMetrics:

@@ -1,19 +1,16 @@
 """The HTTP surface of dead letters, a projection of their core."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from tidegate.contracts.dead_letter import DeadLetter
-from tidegate.contracts.errors import InvalidRequest
 from tidegate.contracts.jobs import JobView
 from tidegate.gateway.dead_letters import DeadLetters
-from tidegate.gateway.entrance import Entrance, page_size_in
-
-_YES_OR_NO: Final = {"true": True, "false": False}
+from tidegate.gateway.entrance import Entrance, page_size_in, yes_or_no_in
 
 _encoder = msgspec.json.Encoder()
 
@@ -99,9 +96,7 @@ class DeadLettersApi:
     async def get(self, request: web.Request) -> web.Response:
         """The dead letter, with `?request=true` also what the job asked the model."""
         caller, query = self._entrance.admit(request, offered=("request",))
-        with_request = _YES_OR_NO.get(query.get("request", "false"))
-        if with_request is None:
-            raise InvalidRequest("request must be true or false", field="request")
+        with_request = yes_or_no_in(query, "request")
         letter = await self._letters.get(caller, request.match_info["job_id"])
         return _json(_encoder.encode(DeadLetterJson.of(letter, with_request=with_request)))
 

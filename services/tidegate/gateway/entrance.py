@@ -12,6 +12,7 @@ from tidegate.contracts.errors import InvalidRequest
 from tidegate.gateway.creation import too_large
 from tidegate.gateway.request_body import read_body
 
+_YES_OR_NO: Final = {"true": True, "false": False}
 _MAY_BE_JSON: Final = re.compile("json|octet-stream", re.IGNORECASE)
 
 
@@ -96,3 +97,15 @@ def page_size_in(query: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise InvalidRequest("page_size must be a number", field="page_size")
     return int(text)
+
+
+def yes_or_no_in(query: Mapping[str, str], name: str) -> bool:
+    """Whether a parameter of a query is `true`; it is not where there is none.
+
+    Raises:
+        InvalidRequest: it is neither `true` nor `false`.
+    """
+    said = _YES_OR_NO.get(query.get(name, "false"))
+    if said is None:
+        raise InvalidRequest(f"{name} must be true or false", field=name)
+    return said

@@ -19,12 +19,6 @@ class GatewayMetrics:
             "Creates sent again because their acknowledgement was lost or put off.",
             registry=registry,
         )
-        self.waiting = Gauge(
-            "tidegate_gateway_waiting_jobs",
-            "Jobs that wait, as last counted for a create.",
-            ["queue", "job_class"],
-            registry=registry,
-        )
         self.streams = Gauge(
             "tidegate_gateway_streams", "Event streams that are open.", registry=registry
         )

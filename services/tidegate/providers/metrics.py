@@ -51,3 +51,14 @@ class ProviderMetrics:
             ["reason"],
             registry=registry,
         )
+
+
+class RoutesMetrics:
+    """Whether a process uses the routes that its file holds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stale = Gauge(
+            "tidegate_routes_stale",
+            "1 while the routes file holds something that was refused, and older routes are used.",
+            registry=registry,
+        )

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.chassis.watched_file import WatchedFile
+from tidegate.providers.metrics import RoutesMetrics
 from tidegate.providers.routes import Routes, RoutesError
 from tidegate.providers.routes_parse import parse_routes
 
@@ -39,11 +40,6 @@ class RoutesFile:
         self._check = check
         self._listeners: list[Callable[[Routes], None]] = []
         self._routes = Routes({})
-        self._stale = Gauge(
-            "tidegate_routes_stale",
-            "1 while the routes file holds something that was refused, and older routes are used.",
-            registry=registry,
-        )
         self._file = WatchedFile(
             self.name,
             path,
@@ -51,7 +47,7 @@ class RoutesFile:
             parse=lambda content: parse_routes(content, path),
             take=self._take,
             refusal=RoutesError,
-            on_stale=self._stale.set,
+            on_stale=RoutesMetrics(registry).stale.set,
         )
         try:
             self._file.refresh()

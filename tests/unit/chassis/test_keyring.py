@@ -219,7 +219,8 @@ async def test_a_file_that_cannot_be_used_keeps_a_service_from_starting(tmp_path
 
 def test_the_development_key_is_known_in_development_only(tmp_path: Path) -> None:
     ring = keyring(None, development=True)
-    assert ring.authenticate("Bearer tidegate-dev") == Caller("dev", "development")
+    caller = ring.authenticate("Bearer tidegate-dev")
+    assert caller == Caller("dev", "development", operator=True)
 
 
 def test_development_beside_a_key_file_knows_both(tmp_path: Path) -> None:
@@ -254,6 +255,23 @@ def test_a_tenant_that_would_break_a_subject_gets_no_key(tmp_path: Path, tenant:
     with pytest.raises(InvalidRequest):
         new_key(tmp_path / "keys", tenant)
     assert not (tmp_path / "keys").exists()
+
+
+def test_only_an_operators_key_sees_what_is_of_all_tenants(tmp_path: Path) -> None:
+    """Else a tenant would read from the figures what another one does."""
+    path = tmp_path / "keys"
+    plain, operator = new_key(path, "acme"), new_key(path, "acme", operator=True)
+    ring = keyring(path, development=True, tokens=TOKENS)
+    with pytest.raises(PermissionDenied, match="tidegate keys new TENANT --operator"):
+        ring.authenticate(f"Bearer {plain}").check_operator()
+    for key in (operator, "tidegate-dev"):
+        ring.authenticate(f"Bearer {key}").check_operator()
+        # A page's token may do less than its key, and is known as long as that is.
+        header = bearer(ring, key)
+        reader = ring.authenticate_reader(header)
+        assert ring.still_knows(reader, header)
+        with pytest.raises(PermissionDenied):
+            reader.check_operator()
 
 
 def bearer(ring: Keyring, key: str, job_id: str | None = None, seconds: int = 60) -> str:
