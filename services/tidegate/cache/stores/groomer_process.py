@@ -1,0 +1,52 @@
+"""The groomer as the cache sees it: a child process that copies, works and ends."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from tidegate.cache.entries import StoreError
+from tidegate.cache.stores.groomer import COPIED
+
+
+class GroomerProcess:
+    """One run of a groomer."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def copied(self) -> None:
+        """Returns when it has copied its sources. Raises StoreError if it ends before."""
+        line = b"" if self._process.stdout is None else await self._process.stdout.readline()
+        if line != COPIED:
+            await self.done()
+            raise StoreError("the store's groomer copied nothing")
+
+    async def done(self) -> None:
+        """Returns when it has ended well. Raises StoreError if it has not."""
+        status = await self._process.wait()
+        if status != 0:
+            raise StoreError(f"the store's groomer ended with status {status}")
+
+
+@contextlib.asynccontextmanager
+async def groomer_process(
+    dimension: int, target: Path, sources: Sequence[Path]
+) -> AsyncIterator[GroomerProcess]:
+    """Starts a groomer, and kills it at the end if it still works. Raises OSError."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tidegate.cache.stores.groomer"),
+        *(str(dimension), str(target), *map(str, sources)),
+        # Its end tells the groomer that nobody waits for it any more.
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield GroomerProcess(process)
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()

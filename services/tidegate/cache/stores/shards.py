@@ -1,0 +1,203 @@
+"""The folders of an embedded store, as its keeper sees them: searched as if they were one.
+
+New entries go into the head, which has no search index. What it holds is taken over by a settled
+folder now and then, which the groomer makes beside; meanwhile the old ones go on answering:
+
+1. `freeze`: another head begins; `sources` are now the old one and a settled folder to be extended.
+   The groomer copies them. Nothing may write into them, so what is superseded waits.
+2. `copied`: they can be written again. What is removed from them is noted.
+3. `adopt`: what was noted is removed from the groomer's folder too, which now stands for them; or
+   `abandon`: all stays as it was.
+
+An entry may be there twice for a while, and after a crash for longer: the later one counts.
+"""
+
+import heapq
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from tidegate.cache.stores.payload import CREATED, Payload
+from tidegate.cache.stores.shard import Hit, Shard, near
+
+FINISHED: Final = "finished"
+"""A file in each settled folder, with the names of those that it was made of, a line each. Settled
+folders without it lack removals, and count for nothing."""
+
+
+class Shards:
+    """Folders of entries below `path`. Methods raise what the engine raises."""
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self._path = path
+        self._dimension = dimension
+        self._shards: dict[str, Shard] = {}
+        self._head = ""
+        self._head_puts = 0
+        self._sources: set[str] = set()
+        self._are_copied = True
+        self._removed: set[str] = set()
+
+    def open(self, name: str) -> int:
+        """Opens a folder and reads all of it; how many entries it has."""
+        shard = Shard(self._path / name, self._dimension)
+        read = shard.read_all()
+        self._shards[name] = shard
+        return read
+
+    def begin(self, name: str) -> None:
+        """Makes a folder the head, a new one if it is not open."""
+        if name not in self._shards:
+            self._shards[name] = Shard(self._path / name, self._dimension)
+        self._head = name
+        self._head_puts = self._shards[name].size
+
+    def put(self, entry_id: str, payload: Payload, vector: list[float] | None) -> tuple[int, int]:
+        """Keeps an entry; how many went into the head, and how many there are."""
+        self._shards[self._head].put(entry_id, payload, vector)
+        self._head_puts += 1
+        for name, shard in self._shards.items():
+            if name != self._head and shard.has(entry_id):
+                self._delete(name, [entry_id])
+        return self._head_puts, self.count(None)
+
+    def get(self, entry_id: str) -> Payload | None:
+        """What is kept under an id."""
+        kept = [shard.payload(entry_id) for shard in self._shards.values()]
+        return max((each for each in kept if each), key=lambda each: each[CREATED], default=None)
+
+    def search(
+        self, vector: list[float], scope: str, now_ms: int, limit: int
+    ) -> list[tuple[str, float, Payload]]:
+        """Ids, scores and payloads of the nearest of a scope that have not expired."""
+        best: dict[str, Hit] = {}
+        wanted = near(vector, scope, now_ms, limit)
+        for shard in self._shards.values():
+            for hit in shard.nearest(wanted):
+                if hit.id not in best or hit.score > best[hit.id].score:
+                    best[hit.id] = hit
+        nearest = heapq.nsmallest(limit, best.values(), key=lambda hit: (-hit.score, hit.id))
+        kept = [(hit, self.get(hit.id)) for hit in nearest]
+        return [(hit.id, hit.score, payload) for hit, payload in kept if payload]
+
+    def remove(self, tenant: str, **selection: Any) -> int:
+        """Removes a tenant's entries that match; how many there were. Not before `copied`."""
+        removed: set[str] = set()
+        for name, shard in self._shards.items():
+            ids = shard.selected(tenant, **selection)
+            self._delete(name, ids)
+            removed.update(ids)
+        return len(removed)
+
+    def count(self, tenant: str | None) -> int:
+        """Entries of a tenant, or of all."""
+        if tenant is None:
+            return sum(shard.size for shard in self._shards.values())
+        return sum(shard.count(tenant) for shard in self._shards.values())
+
+    def sweep(self, now_ms: int, limit: int) -> int:
+        """Removes at most `limit` entries that have expired; how many."""
+        removed = 0
+        for name, shard in self._shards.items():
+            ids = shard.expired(now_ms, limit - removed) if removed < limit else []
+            self._delete(name, ids)
+            removed += len(ids)
+        return removed
+
+    def evict(self, limit: int) -> int:
+        """Removes the oldest entries, at most `limit`; how many."""
+        ages = [
+            [(created, entry_id, name) for created, entry_id in shard.oldest(limit)]
+            for name, shard in self._shards.items()
+        ]
+        oldest = heapq.nsmallest(limit, (each for ages_of in ages for each in ages_of))
+        for name in self._shards:
+            self._delete(name, [entry_id for _, entry_id, of in oldest if of == name])
+        return len(oldest)
+
+    def freeze(self, head: str, capacity: int) -> list[str]:
+        """Begins another head; the folders to be groomed, the one to be extended first."""
+        former = [name for name in self._shards if name.startswith("head-")]
+        self.begin(head)
+        incoming = sum(self._shards[name].size for name in former)
+        room = {
+            name: shard.size
+            for name, shard in self._shards.items()
+            if name not in former and name != head and shard.size + incoming <= capacity
+        }
+        extended = [min(room, key=room.__getitem__)] if room else []
+        self._sources, self._are_copied = {*extended, *former}, False
+        return [*extended, *former]
+
+    def copied(self) -> None:
+        """The groomer has its copies."""
+        self._are_copied = True
+        for name in self._sources:
+            self._shards[name].delete(list(self._removed))
+
+    def adopt(self, name: str) -> list[str]:
+        """Takes the groomer's folder in place of its sources; these, closed."""
+        shard = Shard(self._path / name, self._dimension)
+        shard.delete(list(self._removed))
+        self._shards[name] = shard
+        (self._path / name / FINISHED).write_text("\n".join(sorted(self._sources)))
+        return self._let_go(self._sources)
+
+    def abandon(self) -> None:
+        """The groomer has failed: its sources stay."""
+        self.copied()
+        self._sources, self._removed = set(), set()
+
+    def empty(self) -> list[str]:
+        """Folders without entries, closed."""
+        return self._let_go(
+            {
+                name
+                for name, shard in self._shards.items()
+                if name != self._head and name not in self._sources and shard.size == 0
+            }
+        )
+
+    def close(self) -> None:
+        """Writes all to the disk."""
+        self._let_go(set(self._shards))
+
+    def _delete(self, name: str, ids: list[str]) -> None:
+        if name in self._sources:
+            self._removed.update(ids)
+            if not self._are_copied:
+                return
+        self._shards[name].delete(ids)
+
+    def _let_go(self, names: set[str]) -> list[str]:
+        for name in names:
+            self._shards.pop(name).close()
+        if names >= self._sources:
+            self._sources, self._removed = set(), set()
+        return sorted(names)
+
+
+Method = Callable[..., Any]
+
+
+def methods_of(shards: Shards) -> dict[str, Method]:
+    """What the keeper can be asked for."""
+    return {
+        method.__name__: method
+        for method in (
+            shards.open,
+            shards.begin,
+            shards.put,
+            shards.get,
+            shards.search,
+            shards.remove,
+            shards.count,
+            shards.sweep,
+            shards.evict,
+            shards.freeze,
+            shards.copied,
+            shards.adopt,
+            shards.abandon,
+            shards.empty,
+        )
+    }
