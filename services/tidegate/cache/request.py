@@ -17,12 +17,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from tidegate.contracts import no_store
 from tidegate.contracts.chat import Chat, ChatRequest, parse_chat
 from tidegate.contracts.chat_messages import ChatMessage
 from tidegate.contracts.errors import InvalidRequest
-
-NO_STORE_KEY: Final = "tidegate_cache"
-"""The member of a request's metadata by which it asks not to be cached; usually `no-store`."""
 
 _VERSION: Final = 1
 _NAMESPACE: Final = uuid.UUID("6b0f1d5c-1c5e-4d0b-9d5f-7a3b1f6f2c11")
@@ -192,7 +190,7 @@ def _refusals_of_text(message: ChatMessage, limits: Limits) -> Iterator[tuple[bo
 
 def _asks_no_store(request: ChatRequest) -> bool:
     # Whoever writes another value there does not want what everybody gets: that is a doubt.
-    return NO_STORE_KEY in (request.metadata or {})
+    return no_store.MEMBER in (request.metadata or {})
 
 
 def _has_tools(chat: Chat) -> bool:

@@ -11,6 +11,7 @@ from tidegate.chassis.tracing import Tracing
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Usage, Waiting
 from tidegate.contracts.jobs import JobClass, QueuedJob
+from tidegate.contracts.no_store import without_member
 from tidegate.providers.breakers import Permit
 from tidegate.providers.chat_stream import ChatResult
 from tidegate.providers.clients import Clients
@@ -149,7 +150,7 @@ class JobCalls:
             }
             client = self._parts.clients.chat(target)
             return await client.stream(
-                target, bytes(self._job.request), meter.take, headers=headers
+                target, without_member(bytes(self._job.request)), meter.take, headers=headers
             )
 
     def _failed(
