@@ -11,6 +11,7 @@ BIN     := $(VENV)/bin
 # Stamps: newer than what they were installed from, or installed again.
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
+BENCH   := $(VENV)/.bench-installed
 
 PROTOS  := $(wildcard proto/tidegate/*/*.proto)
 SOURCES := $(wildcard services operator tests bench)
@@ -37,16 +38,19 @@ install: $(DEV) ## Make .venv with everything that development needs
 	@echo "$(VENV) is ready"
 
 .PHONY: deps
-deps: ## Install what some tests need besides (Debian and its like): Node, npm, Chromium
+deps: ## Install what some tests need besides (Debian and its like): Node, npm, Chromium, promtool
 	@for program in node:nodejs npm chromium; do \
 	  command -v $${program%:*} >/dev/null || missing+=" $${program#*:}"; \
 	done; \
-	[ -n "$$missing" ] || { echo "Node, npm and Chromium are here"; exit; }; \
-	command -v apt-get >/dev/null || { echo "Install these by hand:$$missing" >&2; exit 1; }; \
-	echo "Installing$$missing"; \
+	command -v promtool >/dev/null || promtool=" promtool"; \
+	[ -n "$$missing$$promtool" ] || { echo "Node, npm, Chromium and promtool are here"; exit; }; \
+	command -v apt-get >/dev/null || { echo "Install these by hand:$$missing$$promtool" >&2; exit 1; }; \
+	echo "Installing$$missing$$promtool"; \
 	[ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root apt-get -qq update && \
-	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing >/dev/null
+	{ [ -z "$$missing" ] || \
+	  $$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing >/dev/null; } && \
+	{ [ -z "$$promtool" ] || { $(install_promtool); }; }
 
 .PHONY: up
 up: $(RUNTIME) ## Start the whole platform on this machine (Ctrl-C stops it)
@@ -80,6 +84,7 @@ proto: $(DEV) ## Generate services/tidegate/v1 from proto/
 lock: $(DEV) ## Resolve pyproject.toml into the lock files (UPGRADE=--upgrade for the newest)
 	$(COMPILE) -o requirements.lock
 	$(COMPILE) --group dev --constraints requirements.lock -o requirements-dev.lock
+	$(COMPILE) --group bench --constraints requirements-dev.lock -o requirements-bench.lock
 
 .PHONY: unit
 unit: $(DEV) ## Test values, projections and policies: no processes
@@ -100,6 +105,14 @@ test: check unit contract integration ## Everything that must pass before landin
 bench: $(DEV) ## Measure everything in bench/, or BENCHES=one_of_them
 	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
 
+# Where Banking77 (banking77_train.csv, banking77_test.csv; PolyAI, CC BY 4.0) and CLINC150
+# (clinc_data_full.json; clinc/oos-eval, CC BY 3.0) are.
+DATA = data
+.PHONY: bench-cache
+bench-cache: $(BENCH) ## Measure the cache: right and wrong hits, savings, speed (DATA=folder)
+	@for bench in cache_quality cache_streams cache_lookups cache_store cache_embed; do \
+	  echo "== $$bench" && CACHE_DATA=$(DATA) $(BIN)/python -m bench.$$bench || exit; done
+
 .PHONY: clean
 clean: ## Remove what make and the tools made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -110,6 +123,10 @@ clean: ## Remove what make and the tools made, .venv included
 
 $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(call install_locked,requirements-dev.lock,what development needs)
+	@touch $@
+
+$(BENCH): requirements-bench.lock $(DEV)
+	@$(call install_locked,requirements-bench.lock,what the benches compare with)
 	@touch $@
 
 $(RUNTIME): requirements.lock pyproject.toml $(BIN)/python
@@ -126,6 +143,13 @@ $(BIN)/python:
 	echo "Tidegate needs Python 3.11 or newer, and none was found on the PATH." >&2; \
 	echo "Install one (Debian: python3.11 and python3.11-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 	exit 1
+
+# Out of its package, for that would start a Prometheus on this machine.
+define install_promtool
+cd "$$(mktemp -d)" && trap 'rm -rf "$$PWD"' EXIT && apt-get -qq -o APT::Sandbox::User=root download prometheus && \
+dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool && \
+$$root install promtool /usr/local/bin
+endef
 
 # $(1): a lock file. $(2): what it is, in words. Says which packages it fetches and how large they are.
 define install_locked

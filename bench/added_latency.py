@@ -158,7 +158,7 @@ async def measure(load: Load, rounds: int) -> None:
         "TIDEGATE_SIMULATOR_TTFT_SECONDS": str(_TTFT),
     }
     with tempfile.TemporaryDirectory() as directory:
-        async with Platform(Path(directory), settings=settings) as platform:
+        async with Platform(Path(directory), "--no-cache", settings=settings) as platform:
             await _measure_on(platform, load, rounds)
 
 

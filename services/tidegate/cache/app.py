@@ -1,5 +1,6 @@
 """The composition root of the cache."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ import structlog
 
 from tidegate.cache.calibration import Calibration, CalibrationError, UncalibratedError
 from tidegate.cache.calibration_file import calibration_for, read_calibration
-from tidegate.cache.decision import Policy
 from tidegate.cache.embedders.local import LocalEmbedder
 from tidegate.cache.embedders.models import minilm, model_in
 from tidegate.cache.embedders.remote import RemoteEmbedder
@@ -25,6 +25,7 @@ from tidegate.cache.lookups import LookupOptions, Lookups
 from tidegate.cache.metrics import CacheMetrics
 from tidegate.cache.opening import make_store
 from tidegate.cache.parts import Parts, StoreComponent
+from tidegate.cache.policy import policy_of
 from tidegate.cache.questions import Questions
 from tidegate.cache.request import Limits
 from tidegate.cache.searching import Search
@@ -36,6 +37,7 @@ from tidegate.cache.storing import KeepingOptions, Storing
 from tidegate.cache.upkeep import Upkeep
 from tidegate.cache.upstream import Upstream, make_upstream
 from tidegate.cache.verifier import ModelVerifier, Providers
+from tidegate.chassis.component import Deadline
 from tidegate.chassis.fleet_key import FleetKey
 from tidegate.chassis.grpc_server import GrpcServer
 from tidegate.chassis.http_server import HttpServer
@@ -135,6 +137,7 @@ def _compose(made: _Made, fleet: FleetKey, keyring: Keyring) -> Cache:
     upstream = made.upstream
     lifecycle = base.compose(
         *(() if upstream is None else upstream.components()),
+        _Guard(),
         parts.questions,
         parts.store,
         parts.honesty,
@@ -144,6 +147,18 @@ def _compose(made: _Made, fleet: FleetKey, keyring: Keyring) -> Cache:
         before_nats=[keyring, *([] if upstream is None else [upstream.routes_file])],
     )
     return Cache(lifecycle, grpc, base.pages)
+
+
+class _Guard:
+    """Reads the guard's words before the first question comes: that takes longer than a lookup."""
+
+    name = "guard"
+
+    async def start(self) -> None:
+        await asyncio.to_thread(compare, "", "")
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Nothing."""
 
 
 def _make_core(
@@ -160,7 +175,9 @@ def _make_core(
         temperature=settings.cache_max_temperature,
         question_characters=settings.cache_max_question_characters,
     )
-    search = Search(parts, _policy(settings), compare, agreement=settings.answer_agreement)
+    band_low = None if settings.verifier_model is None else settings.verifier_band_low
+    policy = policy_of(settings, band_low=band_low)
+    search = Search(parts, policy, compare, agreement=settings.answer_agreement)
     looking = LookupOptions(limits, settings.cache_deadline_seconds, settings.shadow_share)
     keeping = KeepingOptions(
         limits,
@@ -195,17 +212,6 @@ def _make_parts(made: _Made) -> Parts:
         settings, questions, base.guard, made.metrics, outside.clock
     )
     return Parts(store, questions, honesty, made.metrics, outside.clock, outside.draw)
-
-
-def _policy(settings: CacheSettings) -> Policy:
-    return Policy(
-        threshold=settings.cache_threshold,
-        accounted=settings.cache_threshold - settings.cache_accounted_discount,
-        extra=settings.cache_threshold - settings.cache_extra_discount,
-        rival_margin=settings.cache_rival_margin,
-        band_low=None if settings.verifier_model is None else settings.verifier_band_low,
-        foreign_margin=settings.cache_foreign_margin,
-    )
 
 
 def _make_embedder(made: _Made) -> EmbedderComponent | None:

@@ -65,8 +65,8 @@ class Policy:
 
     `accounted` is for candidates all of whose words have a counterpart, `extra` for those of which
     one question says more; None: `threshold` counts for them. `rival_margin` is how much farther an
-    entry may be to be a rival, 0 for none, on the embedder's scale. `band_low` None: there is no verifier. `foreign_margin` is added for a question that is not in
-    English.
+    entry may be to be a rival, 0 for none, on the embedder's scale. `band_low` None: there is no
+    verifier. `foreign_margin` is added for a question that is not in English.
     """
 
     threshold: float = 0.92

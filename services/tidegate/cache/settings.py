@@ -220,8 +220,8 @@ class CacheHonestySettings(ServiceSettings):
         ge=0,
         le=1,
         description=(
-            "Cosine similarity of two answers' beginnings from which they say the same: those of a "
-            "shadow (with a verifier, that decides instead), and those of entries beside each other."
+            "Cosine similarity of two answers' beginnings from which they say the same: those of "
+            "a shadow (with a verifier, that decides instead), and those of neighbouring entries."
         ),
     )
     max_false_hits: float = Field(

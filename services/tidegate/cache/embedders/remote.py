@@ -33,6 +33,12 @@ _DIGITS: Final = 24
 OnUsage = Callable[[Target, Usage], None]
 
 
+def fingerprint_of(key: tuple[str, str], dimension: int) -> str:
+    """Names the vector space of a target, by its key (provider, model) and its dimension."""
+    told = msgspec.json.encode([*key, dimension])
+    return f"remote-{sha256(told).hexdigest()[:_DIGITS]}"
+
+
 class RemoteEmbedder:
     """An embedder and a component, for the public `model` of the routes.
 
@@ -83,8 +89,7 @@ class RemoteEmbedder:
     @property
     def fingerprint(self) -> str:
         """As `Embedder` has it. Raises EmbedderError, a passing one, until it is known."""
-        told = msgspec.json.encode([*self._key, self.dimension])
-        return f"remote-{sha256(told).hexdigest()[:_DIGITS]}"
+        return fingerprint_of(self._key, self.dimension)
 
     @property
     def dimension(self) -> int:

@@ -8,7 +8,6 @@ from tidegate.cache.guard.pairs import pair
 from tidegate.cache.guard.reading import read
 from tidegate.cache.guard.rules import objections
 
-
 # Rules that may only have missed that both say the same in other words.
 _UNSURE: Final = frozenset({"words", "aspect", "negation"})
 
