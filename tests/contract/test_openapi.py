@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema_rs
+import msgspec
 import pytest
 
 from tidegate.chassis.keyring import new_key
@@ -12,6 +13,8 @@ from tidegate.chassis.settings import ListenAddress
 from tidegate.contracts.errors import TidegateError
 from tidegate.contracts.events import (
     AttemptStarted,
+    CacheMark,
+    CacheTier,
     Completed,
     Delta,
     Event,
@@ -22,6 +25,7 @@ from tidegate.contracts.events import (
 from tidegate.eventlog.tail import Entry
 from tidegate.gateway.app import make_gateway
 from tidegate.gateway.openai.completion import WholeCompletion
+from tidegate.gateway.openai.provenance import Provenance
 from tidegate.gateway.openapi import openapi_document
 from tidegate.gateway.settings import GatewaySettings
 
@@ -110,6 +114,18 @@ def test_every_operation_says_whether_it_needs_a_key() -> None:
     assert without == ["/.well-known/tidegate", "/openapi.json"]
     for (_, path), operation in operations().items():
         assert ("401" in operation["responses"]) == (path not in without)
+
+
+@pytest.mark.parametrize("tier", get_args(CacheTier))
+def test_a_job_and_a_completion_may_come_from_any_tier(tier: CacheTier) -> None:
+    """A client that was generated from the document would refuse a tier that it does not name."""
+    mark = CacheMark(tier, 0.953, 90_250, "job_a", "entry-1")
+    schema = DOCUMENT | {"$ref": "#/components/schemas/CacheMark"}
+    jsonschema_rs.validate(schema, json.loads(msgspec.json.encode(mark)))
+    completed = operations()["POST", "/v1/chat/completions"]["responses"]["200"]
+    for name, value in Provenance.of(mark).headers().items():
+        schema = completed["headers"][name]["schema"]
+        jsonschema_rs.validate(schema, value if "enum" in schema else json.loads(value))
 
 
 def test_a_completion_is_as_the_document_says() -> None:

@@ -50,8 +50,9 @@ async def streaming(make_streaming: MakeStreaming) -> StreamingProcess:
 async def shared_platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Platform]:
-    """One `tidegate up` for all tests that need a whole platform."""
-    async with Platform(tmp_path_factory.mktemp("up"), "--workers", "2") as running:
+    """One `tidegate up` for all tests that need a whole platform, and the model's own answers."""
+    directory = tmp_path_factory.mktemp("up")
+    async with Platform(directory, "--workers", "2", "--no-cache") as running:
         yield running
 
 

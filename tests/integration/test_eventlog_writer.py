@@ -16,6 +16,7 @@ from tests.support.log_world import (
 from tests.support.nats_server import NatsServer
 from tidegate.contracts.events import (
     AttemptStarted,
+    CacheMark,
     Cancelled,
     Delta,
     Failed,
@@ -125,6 +126,38 @@ async def test_a_later_owner_is_told_what_the_one_before_it_heard(world: LogWorl
     await later.load()
     assert later.before == LastAttempt("p", "m", Usage(5), 7, heard=1)
     await later.abandon()
+
+
+async def test_an_attempt_that_does_not_count_is_excused_from_its_beginning(
+    world: LogWorld,
+) -> None:
+    """Whoever writes it may be killed at any moment, and can excuse nothing then."""
+    job, writer = await begin(world)
+    writer.emit(Delta("a"))
+    hit = AttemptStarted(2, "w-2", cache=CacheMark("exact"))
+    await writer.start_attempt(hit, counts=False)
+    head = await read_head(world.jetstream, job.tenant, job.id)
+    assert (head.attempts, head.lost_attempts) == (2, 1)
+    await writer.hand_back(counts=True)
+    head = await read_head(world.jetstream, job.tenant, job.id)
+    assert (head.attempts, head.lost_attempts) == (2, 1)
+    await writer.abandon()
+
+
+async def test_who_is_quicker_than_the_store_can_wait_for_it(world: LogWorld) -> None:
+    job, writer = await begin(world)
+    await writer.caught_up()
+    for _ in range(3):
+        for delta in words(100):
+            writer.emit(delta)
+        await writer.caught_up()
+        assert writer.stored_sequence == len(await world.stored(job))
+    newer = await (await world.peer()).start_attempt(job, worker="newer")
+    writer.emit(Delta("late"))
+    with pytest.raises(FencedError):
+        await writer.caught_up()
+    await newer.abandon()
+    await writer.abandon()
 
 
 async def test_the_seal_replaces_the_log_and_lives_for_its_time(world: LogWorld) -> None:

@@ -66,7 +66,6 @@ class Creating:
             peer.jetstream,
             max_waiting=100,
             max_in_flight=100,
-            metrics=metrics,
             clock=time.monotonic,
         )
         self._creator = Creator(

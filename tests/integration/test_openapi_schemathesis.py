@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.gateway_world import CHAT, GatewayWorld
+from tests.support.cache_world import CacheWorld
+from tests.support.gateway_world import CHAT, GatewayWorld, until
 from tests.support.log_world import completed
 from tests.support.nats_server import NatsServer
 from tidegate.contracts.chat import FIELDS
@@ -48,12 +50,29 @@ SECONDS = 20  # until an answer is taken for one that hangs
 
 
 @pytest.fixture
-async def world(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[GatewayWorld]:
-    async with GatewayWorld(nats_server, tmp_path, stream_headers_seconds=0.5) as world:
+async def cache(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
+    """What a gateway has to know of a cache that runs."""
+    async with CacheWorld(nats_server, tmp_path, cache_embedder="none") as made:
+        yield {"cache_target": str(made.cache.grpc.address), "cache_key_file": made.key_file}
+
+
+@pytest.fixture
+async def world(
+    nats_server: NatsServer, tmp_path: Path, cache: dict[str, Any]
+) -> AsyncIterator[GatewayWorld]:
+    settings = cache | {"stream_headers_seconds": 0.5}
+    async with GatewayWorld(nats_server, tmp_path, **settings) as world:
+        await until(partial(is_known_to_the_cache, world))
         worker = asyncio.create_task(answer_all(world))
         yield world
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
+
+
+async def is_known_to_the_cache(world: GatewayWorld) -> bool:
+    """Whether it has looked at its file of keys since the world's were made."""
+    async with world.http.get("/v1/cache/stats") as response:
+        return response.status == 200
 
 
 async def answer_all(world: GatewayWorld) -> None:
@@ -124,3 +143,4 @@ async def test_no_request_breaks_the_api_or_is_answered_otherwise_than_documente
         # Not everything was refused at the door.
         assert answers["POST", "/v1/chat/completions"][200], answers
         assert answers["POST", "/v1/jobs"][202], answers
+        assert answers["POST", "/v1/cache/explain"][200], answers

@@ -83,7 +83,7 @@ async def test_a_key_made_now_opens_the_door_for_its_tenant_only(platform: Platf
 
 async def test_no_service_can_forge_what_readers_hear(platform: Platform) -> None:
     refused: asyncio.Queue[Exception] = asyncio.Queue()
-    for user in ("gateway", "worker", "streaming"):
+    for user in ("gateway", "worker", "streaming", "cache"):
         client = await nats.connect(
             f"nats://127.0.0.1:{platform.port('NATS')}",
             user=user,
@@ -118,10 +118,15 @@ async def test_a_second_platform_in_the_same_directory_is_refused(platform: Plat
 
 
 async def test_ctrl_c_drains_and_jobs_outlive_a_restart(tmp_path: Path) -> None:
-    async with Platform(tmp_path) as platform:
-        done = await platform.tidegate("ask", "--max-tokens", "5", _PROMPT)
+    patient = {"TIDEGATE_CACHE_LOOKUP_SECONDS": "5"}
+    async with Platform(tmp_path, settings=patient) as platform:
+        done = await platform.tidegate("ask", _PROMPT)
         job = _job_of(done)
-        pids = [platform.pid_of(name) for name in ("nats", "gateway", "worker", "streaming")]
+        # A worker that began before the cache finds it within two seconds.
+        while "cache=exact" not in (again := await platform.tidegate("ask", _PROMPT)).stderr:
+            assert again.status == 0, again.stderr
+        services = ("nats", "gateway", "worker", "streaming", "cache")
+        pids = [platform.pid_of(name) for name in services]
         assert await platform.stop() == 0
         for pid in pids:
             with pytest.raises(ProcessLookupError):
@@ -130,6 +135,23 @@ async def test_ctrl_c_drains_and_jobs_outlive_a_restart(tmp_path: Path) -> None:
         await platform.start()
         watched = await platform.tidegate("jobs", "watch", job)
         assert watched.stdout == done.stdout
+        kept = await platform.tidegate("cache", "stats")
+        assert kept.stdout.startswith("entries    1, "), kept
+        table = platform.log.read_text(encoding="utf-8")
+        assert f"  cache      127.0.0.1:{platform.port('cache gRPC')}" in table
+
+
+async def test_a_platform_without_the_cache_says_so_and_asks_the_model(platform: Platform) -> None:
+    for _ in range(2):
+        done = await platform.tidegate("ask", "Who asks twice?")
+        assert done.stderr.endswith("cache=miss\n")
+    assert platform.pids_of("cache") == []
+    assert "  cache      off" in platform.log.read_text(encoding="utf-8")
+    stats = await platform.tidegate("cache", "stats")
+    assert (stats.status, stats.stderr) == (
+        1,
+        "error: the cache is off: TIDEGATE_CACHE_TARGET is not set (cache_off)\n",
+    )
 
 
 async def test_an_answer_of_nobody_there_is_one_line(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Door(Platform):
             "TIDEGATE_STREAM_HEADERS_SECONDS": str(HEADERS),
             "TIDEGATE_MAX_ATTEMPTS": "2",
         }
-        options = ("--simulator", "--routes", str(routes))
+        options = ("--simulator", "--no-cache", "--routes", str(routes))
         super().__init__(directory, *options, settings=quick | settings)
         self.cutter_port = free_port()
         text = _routes(self.port("simulator"), models, self.cutter_port)

@@ -67,7 +67,8 @@ class TwoProviders(Platform):
         self.first, self.second = Provider(directory, 1), Provider(directory, 2)
         # Named a provider, `up` starts no simulator; the routes file says what is called.
         unused = ("--base-url", "http://127.0.0.1:9/v1", "--model", "unused")
-        super().__init__(directory, "--workers", str(_WORKERS), "--routes", str(routes), *unused)
+        options = ("--workers", str(_WORKERS), "--no-cache", "--routes", str(routes))
+        super().__init__(directory, *options, *unused)
         routes.write_text(_routes(self.first.url, self.second.url), encoding="utf-8")
         self._stack = contextlib.AsyncExitStack()
 

@@ -99,7 +99,7 @@ class Platform:
         """The pids of a service's processes, several for workers."""
         if self._process is None:
             return []
-        ends = {"nats": "nats.conf"}.get(service, service)
+        ends = {"nats": "nats.conf", "cache": "serve"}.get(service, service)
         children = _children_of(self._process.pid)
         return [pid for pid in children if _command_line(pid)[-1].endswith(ends)]
 

@@ -30,6 +30,6 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
         # A killed replica comes back within seconds, under another address: look often.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 500),
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ]

@@ -101,6 +101,9 @@ def server_options(settings: GrpcServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         # Clients may ping as often as our own channels do.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        # For all that, two minutes of them on an idle connection are too many to the library (seen
+        # with 1.85), which cuts it.
+        ("grpc.http2.max_ping_strikes", 0),
         ("grpc.max_connection_age_ms", _ms(settings.grpc_max_connection_age_seconds)),
         ("grpc.max_connection_age_grace_ms", _ms(settings.grpc_max_connection_age_grace_seconds)),
     ]

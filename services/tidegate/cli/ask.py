@@ -21,7 +21,7 @@ class Question:
     model: str | None
     system: str | None
     max_tokens: int | None
-    batch: bool
+    batch: bool = False
 
 
 def run_ask(question: Question) -> int:
@@ -54,7 +54,8 @@ def _interruptible(command: Callable[[Platform], Any]) -> int:
         return 130
 
 
-async def _body(platform: Platform, question: Question) -> dict[str, Any]:
+async def chat_of(platform: Platform, question: Question) -> dict[str, Any]:
+    """The question as a Chat Completions body. Raises PlatformError."""
     model = question.model
     if model is None:
         models = (await platform.discover())["models"]
@@ -67,11 +68,15 @@ async def _body(platform: Platform, question: Question) -> dict[str, Any]:
     request: dict[str, Any] = {"model": model, "messages": messages}
     if question.max_tokens is not None:
         request["max_tokens"] = question.max_tokens
+    return request
+
+
+async def _body(platform: Platform, question: Question) -> dict[str, Any]:
     return {
         # A repeat after a lost answer finds the same job.
         "request_id": secrets.token_hex(16),
         "class": "batch" if question.batch else "interactive",
-        "request": request,
+        "request": await chat_of(platform, question),
     }
 
 

@@ -3,6 +3,7 @@
 import click
 from pydantic_settings import BaseSettings
 
+from tidegate.cache.settings import CacheSettings
 from tidegate.chassis.settings import unknown_settings
 from tidegate.cli.settings import (
     ClientSettings,
@@ -17,6 +18,7 @@ from tidegate.worker.settings import WorkerSettings
 SERVICES: dict[str, type[BaseSettings]] = {
     "gateway": GatewaySettings,
     "worker": WorkerSettings,
+    "cache": CacheSettings,
     "streaming": StreamingSettings,
     "simulator": SimulatorSettings,
     "client commands": ClientSettings,

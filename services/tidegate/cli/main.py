@@ -1,15 +1,15 @@
 """`tidegate` and its commands."""
 
 import sys
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tidegate import __version__
+from tidegate.cli.cache_group import cache
 from tidegate.cli.job_id import JOB_ID
+from tidegate.cli.service import service_command
 
 _SERVICES = {
     "gateway": "The way in: accepts jobs over gRPC and HTTP.",
@@ -25,23 +25,10 @@ def main() -> None:
     """Tidegate takes LLM calls out of the request path."""
 
 
-def _service(name: str, help_text: str) -> click.Command:
-    def start() -> None:
-        _report_unknown_settings()
-        run: Callable[[], int] = import_module(f"tidegate.{name}.app").run
-        sys.exit(run())
-
-    return click.Command(name, callback=start, help=help_text, short_help=help_text)
-
-
-def _report_unknown_settings() -> None:
-    from tidegate.cli.known_settings import report_unknown_settings
-
-    report_unknown_settings()
-
-
 for _name, _help in _SERVICES.items():
-    main.add_command(_service(_name, _help))
+    main.add_command(service_command(_name, _name, _help))
+
+main.add_command(cache)
 
 
 @main.command()
@@ -63,6 +50,7 @@ for _name, _help in _SERVICES.items():
 )
 @click.option("--base-url", help="Base URL of an OpenAI-compatible provider.")
 @click.option("--model", "models", multiple=True, help="A model of that provider; repeatable.")
+@click.option("--no-cache", is_flag=True, help="Call the model for repeated questions too.")
 @click.option("--simulator", is_flag=True, help="Use the simulator even if a provider is set.")
 @click.option(
     "--routes",
@@ -200,6 +188,28 @@ def dlq_purge(job_ids: tuple[str, ...], yes: bool) -> None:
 
 
 @main.command()
+@click.option("--watch", is_flag=True, help="Every two seconds, with the figures of the moment.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; watching, one line each.")
+def stats(watch: bool, as_json: bool) -> None:
+    """Print response times, cache hits, queues and cost of the whole platform.
+
+    Figures count from the start of each worker. This takes an operator's key: that of `tidegate
+    up`, or one of `tidegate keys new --operator`.
+    """
+    from tidegate.cli.stats import run_stats
+
+    sys.exit(run_stats(watch=watch, as_json=as_json))
+
+
+@main.command()
+def metrics() -> None:
+    """Print every metric with its labels and meaning."""
+    from tidegate.cli.metrics_page import metrics_page
+
+    click.echo(metrics_page(), nl=False)
+
+
+@main.command()
 def settings() -> None:
     """Print every setting with its default and meaning."""
     from tidegate.cli.settings_page import settings_page
@@ -222,11 +232,12 @@ def keys() -> None:
     show_default=True,
     help="The keys file that gateway and streaming read.",
 )
-def keys_new(tenant: str, path: Path) -> None:
+@click.option("--operator", is_flag=True, help="May also see the figures of all tenants.")
+def keys_new(tenant: str, path: Path, operator: bool) -> None:
     """Make a key for a tenant, print it once, and store only its hash."""
     from tidegate.cli.keys import run_new
 
-    sys.exit(run_new(tenant, path))
+    sys.exit(run_new(tenant, path, operator=operator))
 
 
 @main.group()

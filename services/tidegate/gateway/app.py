@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,15 +25,19 @@ from tidegate.eventlog.metrics import EventLogMetrics
 from tidegate.eventlog.presence import Presence
 from tidegate.eventlog.reader import LogReader
 from tidegate.eventlog.writer import LogLimits
+from tidegate.figures.metrics import QueueFigures
+from tidegate.gateway.cache_api import CacheApi
+from tidegate.gateway.cache_client import CacheClient
 from tidegate.gateway.creation import CreateLimits, Creator, request_bound
 from tidegate.gateway.dead_letters import DeadLetters
 from tidegate.gateway.dead_letters_api import DeadLettersApi
 from tidegate.gateway.entrance import Entrance
+from tidegate.gateway.fleet import FleetFigures
 from tidegate.gateway.followers import Followers
 from tidegate.gateway.grpc_service import SERVICE, JobService
 from tidegate.gateway.http_app import JobsApi, make_http_app
 from tidegate.gateway.http_bodies import encode_job
-from tidegate.gateway.jobs import Jobs
+from tidegate.gateway.jobs import Jobs, forget_nothing
 from tidegate.gateway.limits import Admission
 from tidegate.gateway.lingers import Lingers
 from tidegate.gateway.listing import Lister
@@ -43,9 +48,11 @@ from tidegate.gateway.openai.embeddings_api import EmbeddingsApi, Upstream
 from tidegate.gateway.openai.metrics import EmbeddingsMetrics
 from tidegate.gateway.openai.models_api import ModelsApi
 from tidegate.gateway.openai.recent import Recent
+from tidegate.gateway.queues import QueueWatch
 from tidegate.gateway.reaper import Reaper, ReaperOptions
 from tidegate.gateway.settings import GatewaySettings
 from tidegate.gateway.setup import StreamsStep, stream_options
+from tidegate.gateway.stats_api import StatsApi
 from tidegate.gateway.tokens_api import TokensApi
 from tidegate.providers.breakers import Breakers
 from tidegate.providers.calling import Caller
@@ -90,6 +97,7 @@ class _Parts:
     routes_file: RoutesFile
     keyring: Keyring
     prices: PriceBook
+    cache: CacheClient | None
     metrics: GatewayMetrics
     log_metrics: EventLogMetrics
 
@@ -105,7 +113,7 @@ def make_gateway(settings: GatewaySettings) -> Gateway:
     """The whole gateway, to be called on the event loop that will run it.
 
     Raises:
-        SettingsError: routes, keys or tracing cannot be as the settings say.
+        SettingsError: routes, keys, the cache's key or tracing cannot be as the settings say.
     """
     parts = _make_parts(settings)
     base = parts.base
@@ -116,7 +124,9 @@ def make_gateway(settings: GatewaySettings) -> Gateway:
     presence = Presence(reader, base.nats, base.guard)
     letters = DeadLetters(base.jetstream, creator, parts.metrics)
     upstream = _make_upstream(parts)
-    http, grpc = _make_http(parts, jobs, letters, upstream), _make_grpc(parts, jobs)
+    fleet, watch = FleetFigures(base.nats), _make_watch(parts)
+    http = _make_http(parts, jobs, letters, upstream, lambda door: StatsApi(fleet, watch, door))
+    grpc = _make_grpc(parts, jobs)
     queues = parts.routes().queues
     streams = StreamsStep(base.jetstream, stream_options(settings), queues, base.health)
     parts.routes_file.on_change(lambda now: streams.use_queues(now.queues, base.guard))
@@ -126,8 +136,11 @@ def make_gateway(settings: GatewaySettings) -> Gateway:
         presence,
         _make_lingers(parts, presence, jobs),
         reaper,
+        fleet,
+        watch,
         upstream.clients,
         upstream.breakers,
+        *([] if parts.cache is None else [parts.cache]),
         http,
         grpc,
         # Last, so that it drains first: open streams would keep the gRPC server to its deadline.
@@ -150,6 +163,7 @@ def _make_parts(settings: GatewaySettings) -> _Parts:
         routes_file=RoutesFile(settings.routes_file, guard, base.registry, check=_require_keys),
         keyring=keyring,
         prices=PriceBook(),
+        cache=_make_cache(settings, base),
         metrics=GatewayMetrics(base.registry),
         log_metrics=EventLogMetrics(base.registry),
     )
@@ -160,13 +174,18 @@ def _require_keys(routes: Routes) -> None:
     routes.require_keys(route.model for route in routes.values() if route.kind == "embeddings")
 
 
+def _make_cache(settings: GatewaySettings, base: Base) -> CacheClient | None:
+    if settings.cache_target is None:
+        return None
+    return CacheClient(settings.cache_target, settings.fleet_key(), tracing=base.tracing)
+
+
 def _make_creator(parts: _Parts, reaper: Reaper) -> Creator:
     settings, base = parts.settings, parts.base
     admission = Admission(
         base.jetstream,
         max_waiting=settings.max_waiting_jobs,
         max_in_flight=settings.max_jobs_in_flight,
-        metrics=parts.metrics,
         clock=time.monotonic,
     )
     return Creator(
@@ -199,6 +218,7 @@ def _make_jobs(parts: _Parts, reader: LogReader, creator: Creator) -> Jobs:
         limits=parts.log_limits,
         log_metrics=parts.log_metrics,
         clock=time.time,
+        forget=forget_nothing if parts.cache is None else parts.cache.forget,
     )
 
 
@@ -247,7 +267,19 @@ def _make_upstream(parts: _Parts) -> Upstream:
     )
 
 
-def _make_http(parts: _Parts, jobs: Jobs, letters: DeadLetters, upstream: Upstream) -> HttpServer:
+def _make_watch(parts: _Parts) -> QueueWatch:
+    base = parts.base
+    figures = QueueFigures(base.registry)
+    return QueueWatch(base.jetstream, base.guard, figures, lambda: parts.routes().queues)
+
+
+def _make_http(
+    parts: _Parts,
+    jobs: Jobs,
+    letters: DeadLetters,
+    upstream: Upstream,
+    stats: Callable[[Entrance], StatsApi],
+) -> HttpServer:
     settings, base = parts.settings, parts.base
     entrance = Entrance(
         parts.keyring,
@@ -265,6 +297,8 @@ def _make_http(parts: _Parts, jobs: Jobs, letters: DeadLetters, upstream: Upstre
             *_openai_routes(parts, jobs, entrance, upstream),
             *tokens.routes(),
             *dead_letters.routes(),
+            *CacheApi(parts.cache, jobs, entrance, parts.routes).routes(),
+            *stats(entrance).routes(),
         ],
         lambda: _discovery(parts),
         base.chassis_metrics,

@@ -6,7 +6,7 @@ taxonomy only; another tenant's job does not exist here.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -45,9 +45,19 @@ from tidegate.gateway.store_errors import store_errors
 _LOOKS: Final = 3
 _END_SECONDS: Final = 5.0
 
+# Removes what a job of a tenant has put into the cache. Raises Unavailable.
+Forget = Callable[[str, str], Awaitable[None]]
+
+
+async def forget_nothing(tenant: str, job_id: str) -> None:
+    """Where there is no cache."""
+
 
 class Jobs:
-    """What callers may do. `limits` are asked for anew each time: the server's bound may change."""
+    """What callers may do. `limits` are asked for anew each time: the server's bound may change.
+
+    `forget` is the cache's part in a delete.
+    """
 
     def __init__(
         self,
@@ -61,6 +71,7 @@ class Jobs:
         limits: Callable[[], LogLimits],
         log_metrics: EventLogMetrics,
         clock: Callable[[], float],
+        forget: Forget = forget_nothing,
     ) -> None:
         self._nats = nats
         self._jetstream = jetstream
@@ -71,6 +82,7 @@ class Jobs:
         self._limits = limits
         self._log_metrics = log_metrics
         self._clock = clock
+        self._forget = forget
 
     async def create(self, caller: Caller, new: NewJob) -> JobView:
         """As `Creator.create`."""
@@ -120,12 +132,14 @@ class Jobs:
             await self._end_if_unowned(found)
 
     async def delete(self, caller: Caller, job_id: str) -> None:
-        """Removes a finished job; its id stays taken for as long as a result would be kept.
+        """Removes a finished job, and what it put into the cache.
+
+        Its id stays taken for as long as a result would be kept.
 
         Raises:
             NotFound: there is no such job.
             FailedPrecondition: it has not ended.
-            Unavailable: it may or may not be gone; repeat.
+            Unavailable: it may or may not be gone; repeat. While the cache is away it is not.
         """
         with store_errors():
             for _ in range(_LOOKS):
@@ -221,6 +235,8 @@ class Jobs:
                 )
 
     async def _bury(self, found: FoundJob) -> None:
+        # First: where the cache cannot be asked, nothing is gone, and a repeat does it all.
+        await self._forget(found.tenant, found.summary.id)
         if found.queued is not None:
             # Its worker has not acknowledged it yet; a tombstone with a message would come back.
             await orphan.take_from_queue(self._jetstream, found.queue_sequence)
@@ -234,9 +250,11 @@ class Jobs:
             clock=self._clock,
         )
         if found.queued is not None:
-            # Its worker may have been about to write the letter.
+            # Its worker may have been about to write the letter, or to store the answer.
             with contextlib.suppress(JetStreamError):
                 await self._remove_letters(found)
+            with contextlib.suppress(Unavailable):
+                await self._forget(found.tenant, found.summary.id)
 
     async def _remove_letters(self, found: FoundJob) -> None:
         await remove_letters(self._jetstream, found.tenant, found.summary.id)

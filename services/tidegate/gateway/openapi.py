@@ -5,17 +5,29 @@ the table of `openapi_paths`.
 """
 
 from inspect import cleandoc
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 import tidegate
 from tidegate.contracts.chat import ChatRequest
 from tidegate.contracts.create import CreateBody
+from tidegate.contracts.events import CacheTier
 from tidegate.contracts.job_json import JobJson
+from tidegate.figures.stats import StatsJson
+from tidegate.gateway.cache_json import (
+    CacheStatsJson,
+    ExplainBody,
+    ExplanationJson,
+    FeedbackBody,
+    FeedbackJson,
+    InvalidateBody,
+    InvalidatedJson,
+)
 from tidegate.gateway.dead_letters_api import DeadLetterJson, DeadLetterPageJson, PurgedJson
 from tidegate.gateway.openai.embeddings_request import EmbeddingsRequest
 from tidegate.gateway.openai.models_api import Model, ModelList
+from tidegate.gateway.openai.provenance import AGE_HEADER, CACHE_HEADER, SCORE_HEADER
 from tidegate.gateway.openai.request import HowToAnswer
 from tidegate.gateway.openapi_paths import OPERATIONS, Operation
 from tidegate.gateway.openapi_shapes import SHAPES
@@ -23,23 +35,31 @@ from tidegate.gateway.tokens_api import TokenBody, TokenJson
 
 _REF: Final = "#/components/schemas/{name}"
 _STRUCTS: Final = (
+    CacheStatsJson,
     ChatRequest,
     CreateBody,
     DeadLetterJson,
     DeadLetterPageJson,
     EmbeddingsRequest,
+    ExplainBody,
+    ExplanationJson,
+    FeedbackBody,
+    FeedbackJson,
     HowToAnswer,
+    InvalidateBody,
+    InvalidatedJson,
     JobJson,
     Model,
     ModelList,
     PurgedJson,
+    StatsJson,
     TokenBody,
     TokenJson,
 )
 _REASONS: Final = {
     400: "The request cannot succeed as it is; `param` names the field.",
     401: "No key, or one that is not known.",
-    403: "A browser's token, which may do less; or a page of an origin that is not allowed.",
+    403: "A browser's token or a key, which may do less; or a page of an origin not allowed.",
     404: "There is no such thing for this tenant.",
     413: "The request is over the bound, which is named.",
     422: "What is there already does not allow it; a repeat cannot cure it.",
@@ -58,6 +78,21 @@ _HEADERS: Final = {
     "Retry-After": {
         "schema": {"type": "integer", "minimum": 1, "maximum": 59},
         "description": "Seconds.",
+    },
+}
+_PROVENANCE: Final = {
+    CACHE_HEADER: {
+        "schema": {"enum": list(get_args(CacheTier))},
+        "description": "Where the answer comes from; where a stream's headers had to go before it "
+        "was known, its last chunk says so.",
+    },
+    SCORE_HEADER: {
+        "schema": {"type": "number"},
+        "description": "Cosine of the two questions, of a semantic hit.",
+    },
+    AGE_HEADER: {
+        "schema": {"type": "integer", "minimum": 0},
+        "description": "Seconds since the answer was given, of an exact or a semantic hit.",
     },
 }
 
@@ -95,7 +130,8 @@ def _schemas() -> dict[str, Any]:
         "title": "ChatCompletionRequest",
         "properties": chat["properties"] | how["properties"],
     }
-    schemas["CreateBody"]["properties"]["request"] = {"$ref": _REF.format(name="ChatRequest")}
+    for name in ("CreateBody", "ExplainBody"):
+        schemas[name]["properties"]["request"] = {"$ref": _REF.format(name="ChatRequest")}
     return dict(sorted((schemas | SHAPES).items()))
 
 
@@ -122,7 +158,9 @@ def _answer(status: int, name: str) -> dict[str, Any]:
     answer["headers"] = {"x-request-id": _HEADERS["x-request-id"]}
     if name == "ChatCompletion":
         answer["description"] = "The completion; with `stream`, its chunks as server-sent events."
-        answer["content"] = _json(name) | {"text/event-stream": {"schema": {"type": "string"}}}
+        answer["headers"] |= _PROVENANCE
+        # Without a schema, for some take one for that of each event, others for that of the text.
+        answer["content"] = _json(name) | {"text/event-stream": {}}
     elif name:
         answer["content"] = _json(name)
     return answer

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from tidegate.chassis.fleet_key import CacheClientSettings
 from tidegate.chassis.http_cors import CorsSettings
 from tidegate.chassis.keyring import KeySettings
 from tidegate.chassis.settings import (
@@ -29,6 +30,7 @@ class GatewaySettings(
     GrpcServerSettings,
     KeySettings,
     CorsSettings,
+    CacheClientSettings,
 ):
     """Where the gateway listens, what it lets in, and when it ends what has no owner."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.chassis.fleet_key import FleetKey
 from tidegate.chassis.tokens import parse_secrets
 from tidegate.cli.up.files import write_files
 from tidegate.cli.up.nats_config import USERS, nats_config
@@ -84,7 +85,7 @@ def test_an_offset_moves_every_address() -> None:
 def test_workers_stop_before_the_readers_and_nats_last() -> None:
     plans = plan_processes(UpOptions(_DATA), Path("nats-server"), simulator=True)
     order = [plan.name for plan in sorted(plans, key=lambda plan: -plan.stage)]
-    assert order == ["gateway", "worker", "streaming", "simulator", "nats"]
+    assert order == ["gateway", "worker", "streaming", "cache", "simulator", "nats"]
 
 
 def test_nobody_may_forge_what_readers_hear() -> None:
@@ -119,11 +120,38 @@ def test_browsers_tokens_are_signed_by_a_secret_that_the_two_doors_alone_share(
         "gateway": str(file),
         "streaming": str(file),
         "worker": None,
+        "cache": None,
     }
     assert file.stat().st_mode & 0o777 == 0o600
     (first,) = parse_secrets(file, file.read_bytes())
     write_files(options, provider)
     assert parse_secrets(file, file.read_bytes()) != (first,)
+
+
+def test_the_cache_is_asked_by_a_secret_that_nobody_else_has(tmp_path: Path) -> None:
+    """Whoever had it could read every tenant's answers."""
+    options = UpOptions(tmp_path)
+    write_files(options, choose_provider(options, openai_key=False, openai_base_url=None))
+    plans = plan_processes(options, Path("nats-server"), simulator=True)
+    given = {plan.name: plan.environment.get("TIDEGATE_CACHE_KEY_FILE") for plan in plans}
+    file = Path(given["cache"] or "")
+    assert {name for name, path in given.items() if path == str(file)} == {
+        *("cache", "gateway", "worker"),
+    }
+    assert set(given.values()) == {str(file), None}
+    assert file.stat().st_mode & 0o777 == 0o600
+    before = FleetKey.of_file(file)
+    write_files(options, choose_provider(options, openai_key=False, openai_base_url=None))
+    assert not before.accepts(FleetKey.of_file(file).authorization)
+
+
+def test_without_the_cache_nobody_asks_one_though_the_shell_names_it() -> None:
+    options = UpOptions(_DATA, no_cache=True, workers=2)
+    plans = plan_processes(options, Path("nats-server"), simulator=True)
+    assert "cache" not in {plan.name for plan in plans}
+    assert not any("cache" in name for name in ports_needed(options, simulator=True))
+    targets = [plan.environment.get("TIDEGATE_CACHE_TARGET") for plan in plans]
+    assert [target for target in targets if target is not None] == ["", "", ""]
 
 
 def test_the_simulator_is_offered_for_embeddings_too() -> None:

@@ -45,3 +45,14 @@ def test_a_job_cannot_outlive_its_result(
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in GatewaySettings.model_fields.values())
+
+
+def test_a_cache_needs_the_fleets_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else a delete would leave the answer of its job behind, served to whoever asks again."""
+    target = {"CACHE_TARGET": "127.0.0.1:50052"}
+    with pytest.raises(SettingsError, match="TIDEGATE_CACHE_KEY_FILE"):
+        load(monkeypatch, **target).fleet_key()
+    short = tmp_path / "short"
+    short.write_text("secret", encoding="utf-8")
+    with pytest.raises(SettingsError, match="TIDEGATE_CACHE_KEY_FILE"):
+        load(monkeypatch, **target, CACHE_KEY_FILE=short).fleet_key()

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ import click
 import uvloop
 
 from tidegate.chassis.keyring import DEVELOPMENT_KEY
+from tidegate.cli.extras import missing_for_cache
 from tidegate.cli.known_settings import inherited_environment, report_unknown_settings
 from tidegate.cli.settings import ProviderEnvironment
 from tidegate.cli.up.files import check_ports, owned, write_files
@@ -38,6 +40,7 @@ _COLORS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_
 def run(options: UpOptions) -> int:
     """Runs the platform until a signal; the exit status."""
     report_unknown_settings()
+    options = _with_cache_if_installed(options)
     try:
         provider = _provider(options)
         with owned(options.data):
@@ -47,6 +50,13 @@ def run(options: UpOptions) -> int:
     except UpError as error:
         click.echo(f"error: {error}", err=True)
         return 1
+
+
+def _with_cache_if_installed(options: UpOptions) -> UpOptions:
+    missing = "" if options.no_cache else missing_for_cache()
+    if missing:
+        click.echo(f"warning: no cache, every question goes to the model: {missing}", err=True)
+    return replace(options, no_cache=options.no_cache or bool(missing))
 
 
 def _provider(options: UpOptions) -> Provider:
@@ -178,6 +188,7 @@ def _print_table(options: UpOptions, provider: Provider, seconds: float) -> None
         ("gRPC", address_of("gateway gRPC", options)),
         ("WebSocket", f"ws://{address_of('streaming WebSocket', options)}/v1/ws"),
         ("SSE", f"http://{address_of('streaming SSE', options)}/v1/jobs/ID/events"),
+        ("cache", "off" if options.no_cache else address_of("cache gRPC", options)),
         ("metrics", f"http://{address_of('gateway health', options)}/metrics"),
         ("API key", DEVELOPMENT_KEY),
         (

@@ -15,6 +15,7 @@ from tidegate.cli.up.plan import (
     UpError,
     UpOptions,
     address_of,
+    cache_key_file,
     password_file,
     routes_text,
     token_secret_file,
@@ -44,7 +45,7 @@ def owned(data: Path) -> Iterator[None]:
 
 
 def write_files(options: UpOptions, provider: Provider) -> None:
-    """Writes the generated configuration, with fresh passwords and a fresh token secret."""
+    """Writes the generated configuration, with fresh passwords and fresh secrets."""
     passwords = {user: secrets.token_urlsafe(32) for user in USERS}
     for user, password in passwords.items():
         _write_private(password_file(options.data, user), password)
@@ -53,7 +54,8 @@ def write_files(options: UpOptions, provider: Provider) -> None:
     if options.routes is None:
         (options.data / "routes.yaml").write_text(routes_text(provider), encoding="utf-8")
     (options.data / "keys.jsonl").touch()
-    _write_private(token_secret_file(options.data), secrets.token_urlsafe(48) + "\n")
+    for secret_file in (token_secret_file(options.data), cache_key_file(options.data)):
+        _write_private(secret_file, secrets.token_urlsafe(48) + "\n")
 
 
 def check_ports(ports: dict[str, int], offset: int) -> None:

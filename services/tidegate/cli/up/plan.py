@@ -24,13 +24,16 @@ PORTS: Final = {
     "NATS": 4222,
     "gateway HTTP": 8080,
     "gateway gRPC": 50051,
+    "cache gRPC": 50052,
     "streaming WebSocket": 8081,
     "streaming SSE": 8082,
     "simulator": 8090,
     "gateway health": 9101,
     "streaming health": 9104,
     "worker health": 9102,
+    "cache health": 9103,
 }
+_OF_THE_CACHE: Final = {"cache gRPC", "cache health"}
 # Workers after the first one have no number of their own in the list.
 _MORE_WORKERS: Final = 9110
 
@@ -41,7 +44,10 @@ class UpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """The command's options; `port_offset` is added to every port."""
+    """The command's options; `port_offset` is added to every port.
+
+    `no_cache`: every question goes to the model.
+    """
 
     data: Path
     port_offset: int = 0
@@ -50,6 +56,7 @@ class UpOptions:
     models: tuple[str, ...] = ()
     simulator: bool = False
     routes: Path | None = None
+    no_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,10 @@ def address_of(name: str, options: UpOptions) -> str:
 
 def ports_needed(options: UpOptions, *, simulator: bool) -> dict[str, int]:
     """Every port that has to be free, by what it is for."""
-    ports = {name: port_of(name, options) for name in PORTS if simulator or name != "simulator"}
+    unused = set() if simulator else {"simulator"}
+    if options.no_cache:
+        unused |= _OF_THE_CACHE
+    ports = {name: port_of(name, options) for name in PORTS if name not in unused}
     for index in range(1, options.workers):
         ports[f"worker {index + 1} health"] = _worker_port(options, index)
     return ports
@@ -167,6 +177,9 @@ def plan_processes(options: UpOptions, nats_server: Path, *, simulator: bool) ->
     plans = [
         ProcessPlan("nats", (str(nats_server), "-c", str(options.data / "nats.conf")), stage=0)
     ]
+    if not options.no_cache:
+        # Before the others, for its model makes it the slowest to start.
+        plans.append(_cache(options))
     if simulator:
         plans.append(
             _service(
@@ -229,8 +242,41 @@ def _worker(options: UpOptions, index: int) -> ProcessPlan:
     )
 
 
+def _cache(options: UpOptions) -> ProcessPlan:
+    return _service(
+        "cache",
+        options,
+        # Drained after those who ask it.
+        stage=1,
+        health=address_of("cache health", options),
+        settings={
+            "TIDEGATE_CACHE_LISTEN": address_of("cache gRPC", options),
+            "TIDEGATE_HEALTH_LISTEN": address_of("cache health", options),
+            "TIDEGATE_CACHE_DIRECTORY": str(options.data / "cache"),
+            "TIDEGATE_CACHE_KEY_FILE": str(cache_key_file(options.data)),
+        },
+        command=("cache", "serve"),
+    )
+
+
+def _of_the_cache(options: UpOptions) -> dict[str, str]:
+    """What those are told who ask it; where there is none, also where the shell names one."""
+    if options.no_cache:
+        return {"TIDEGATE_CACHE_TARGET": ""}
+    return {
+        "TIDEGATE_CACHE_TARGET": address_of("cache gRPC", options),
+        "TIDEGATE_CACHE_KEY_FILE": str(cache_key_file(options.data)),
+    }
+
+
 def _service(
-    service: str, options: UpOptions, *, stage: int, health: str, settings: dict[str, str]
+    service: str,
+    options: UpOptions,
+    *,
+    stage: int,
+    health: str,
+    settings: dict[str, str],
+    command: tuple[str, ...] = (),
 ) -> ProcessPlan:
     environment = dict(settings)
     if service in USERS:
@@ -244,9 +290,11 @@ def _service(
         }
     if service in {"gateway", "streaming"}:
         environment["TIDEGATE_TOKEN_SECRET_FILE"] = str(token_secret_file(options.data))
+    if service in {"gateway", "worker"}:
+        environment |= _of_the_cache(options)
     return ProcessPlan(
         service,
-        (sys.executable, "-m", "tidegate.cli", service),
+        (sys.executable, "-m", "tidegate.cli", *(command or (service,))),
         stage,
         f"http://{health}/readyz",
         environment,
@@ -256,6 +304,11 @@ def _service(
 def token_secret_file(data: Path) -> Path:
     """Where the secret that signs browsers' tokens is kept."""
     return data / "token-secret"
+
+
+def cache_key_file(data: Path) -> Path:
+    """Where the secret is kept that gateway, workers and cache know each other by."""
+    return data / "cache-key"
 
 
 def password_file(data: Path, user: str) -> Path:
