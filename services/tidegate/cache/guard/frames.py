@@ -49,7 +49,7 @@ _WANTS: Final = {
 _APART: Final = {
     "reason": {
         *("method", "time", "place", "person", "cost", "duration"),
-        *("yes or no", "amount", "frequency"),
+        *("yes or no", "amount", "frequency", "thing"),
     },
     "time": {"method", "place", "person", "cost", "yes or no", "amount"},
     "cost": {"method", "place", "person", "duration", "frequency"},

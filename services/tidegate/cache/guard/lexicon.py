@@ -24,7 +24,7 @@ _SYNONYMS: Final = (
     "near_more.txt",
 )
 # What is read as a number.
-_NUMBERS: Final = frozenset({"number word", "multiple", "ordinal"})
+_NUMBERS: Final = frozenset({"number word", "multiple", "ordinal", "fraction"})
 _LONGEST_PHRASE: Final = 6
 
 Phrase = tuple[str, ...]

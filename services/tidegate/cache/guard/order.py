@@ -20,7 +20,8 @@ _OPPOSED: Final = {
     ("without", "with"),
 }
 # Questions of more different words than this were worded anew, and their order tells little.
-_REWORDED: Final = 3
+REWORDED: Final = 3
+_PERSONS: Final = frozenset({"role", "profession", "family member", "life stage"})
 _QUANTITIES: Final = ("unit of", "currency")
 
 
@@ -33,13 +34,17 @@ def direction(pair: Pair) -> Objection | None:
             )
         if (ours.after_i and theirs.before_me) or (ours.before_me and theirs.after_i):
             return Objection("direction", f"who {ours.surface} whom")
+        if ours.owns != theirs.owns and any(kind in _PERSONS for kind, _ in ours.kinds):
+            return Objection("role", f"whose: {ours.surface} / {theirs.surface}")
     # Where nearly all words are the same, their order is all that tells.
-    if _difference(pair) > _REWORDED:
+    if difference(pair) > REWORDED:
         return None
+    if pair.one.about_me != pair.other.about_me:
+        return Objection("direction", "me in one alone")
     return _turned(pair) or _swapped(pair)
 
 
-def _difference(pair: Pair) -> int:
+def difference(pair: Pair) -> int:
     """How many words either question has that the other has not, the larger number."""
     ours, theirs = (
         Counter(word for word in reading.words if word not in {"a", "an", "the"})

@@ -20,6 +20,7 @@ _DIRECTIONS: Final = {
     "after": "after", "between": "between", "in": "in", "on": "in", "at": "in",
 }  # fmt: skip
 _LONGEST_PARTING: Final = 7
+_AGENTS: Final = ("er", "or", "ee", "ist")
 _UNIT_KINDS: Final = ("unit of", "currency")
 
 
@@ -38,6 +39,7 @@ class Term:
     kinds: frozenset[tuple[str, int]]
     sides: frozenset[tuple[int, int]]
     named: bool
+    owns: bool
     light: bool
     after: str
     denied: bool
@@ -83,6 +85,7 @@ class Reading:
     days: tuple[str, ...]
     bounds: frozenset[str]
     negations: int
+    about_me: bool
     wants: frozenset[str]
 
 
@@ -122,6 +125,7 @@ class _Reader:
             tuple(sorted(self._days)),
             frozenset(self._bounds),
             self._negations,
+            self._is_about_me(),
             self._asked.wants,
         )
 
@@ -227,6 +231,8 @@ class _Reader:
         longest = min(known.longest.get(bases[place], 1), len(bases) - place)
         for size in range(longest, 1, -1):
             phrase = tuple(bases[place : place + size])
+            if phrase[0] == "a" and number_at(self._words, place + 1):
+                continue
             if phrase in known.groups or phrase in known.kinds or phrase in known.opposites:
                 return Span(phrase, size)
         parted = self._parted(place)
@@ -255,6 +261,7 @@ class _Reader:
             kinds=known.kinds.get(phrase, frozenset()),
             sides=known.opposites.get(phrase, frozenset()),
             named=any(token.named for token in self._tokens[place:end]),
+            owns=any(token.owns for token in self._tokens[place:end]),
             light=len(phrase) == 1 and (phrase[0] in known.light or self._only_asks(phrase[0])),
             after=after,
             denied=denied,
@@ -285,6 +292,13 @@ class _Reader:
         word = self._words[place] if place < len(self._words) else ""
         return word if word in self._closed["particle"] else ""
 
+    def _is_about_me(self) -> bool:
+        """Whether something happens to who asks; `tell me` is no such thing."""
+        return any(
+            word in {"me", "us"} and place not in self._asked.framed
+            for place, word in enumerate(self._words)
+        )
+
     def _only_asks(self, base: str) -> bool:
         return any(base in ASKING.get(want, ()) for want in self._asked.wants)
 
@@ -310,8 +324,13 @@ def same(one: Term, other: Term) -> bool:
     if ours and theirs:
         return False
     return "".join(one.phrase) == "".join(other.phrase) or (
-        len(one.phrase) == len(other.phrase) == 1 and stem(one.phrase[0]) == stem(other.phrase[0])
+        len(one.phrase) == len(other.phrase) == 1 and _derived(one.phrase[0], other.phrase[0])
     )
+
+
+def _derived(one: str, other: str) -> bool:
+    """Whether both come of one word. Who does a thing is not who it is done to, nor the thing."""
+    return stem(one) == stem(other) and one.endswith(_AGENTS) == other.endswith(_AGENTS)
 
 
 def without_prefix(word: str) -> str | None:

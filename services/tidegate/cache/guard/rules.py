@@ -10,18 +10,15 @@ from typing import Final
 from tidegate.cache.guard.frames import compatible
 from tidegate.cache.guard.lexicon import lexicon
 from tidegate.cache.guard.objections import Objection, versus
-from tidegate.cache.guard.order import direction
+from tidegate.cache.guard.order import REWORDED, difference, direction
 from tidegate.cache.guard.pairs import Pair
 from tidegate.cache.guard.reading import Amount, Reading, Term
 
-_AGAINST: Final = {
-    ("in", "out"),
-    ("out", "in"),
-    ("on", "off"),
-    ("off", "on"),
-    ("up", "down"),
-    ("down", "up"),
-}
+_OPPOSED: Final = (
+    *(("in", "out"), ("on", "off"), ("up", "down"), ("over", "under"), ("above", "below")),
+    *(("before", "after"), ("with", "without"), ("inside", "outside"), ("ever", "always")),
+)
+_AGAINST: Final = frozenset(_OPPOSED) | {(other, one) for one, other in _OPPOSED}
 # A question may say so many words more than another, and be near it all the same.
 _MOST_EXTRA: Final = 2
 _GETTING: Final = frozenset({"get", "receive", "have"})
@@ -45,6 +42,7 @@ _TELLING: Final = frozenset(
         "life stage",
         "marital status",
         "us state",
+        "frequency adverb",
         "relative day",
         "time of day",
         "season",
@@ -112,6 +110,17 @@ def _particles(pair: Pair) -> Objection | None:
     return None
 
 
+def _opposed_words(pair: Pair) -> Objection | None:
+    """Small words that are opposites, where nearly all others agree: a lamp that is on, or off."""
+    ours, theirs = set(pair.one.words), set(pair.other.words)
+    if difference(pair) > REWORDED:
+        return None
+    for one, other in _AGAINST:
+        if one in ours - theirs and other in theirs - ours:
+            return Objection("opposite", f"{one} / {other}")
+    return None
+
+
 def _days(pair: Pair) -> Objection | None:
     return _differ("day", pair.one.days, pair.other.days)
 
@@ -175,6 +184,8 @@ def _one_sided(pair: Pair) -> Objection | None:
         telling = sorted(kind for kind, _ in term.kinds if _tells(kind))
         if term.base in lexicon().closed["telling"]:
             return Objection("quantifier", f"{term.surface} in one alone")
+        if term.base in lexicon().closed["aspect"] and not term.light:
+            return Objection("aspect", f"{term.surface} in one alone")
         if telling and term.base not in _ALL and term.base not in _ANY:
             return Objection(_rule_of(telling[0]), f"{term.surface} in one alone")
         if term.named:
@@ -238,6 +249,7 @@ _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
     _days,
     _bounds,
     _particles,
+    _opposed_words,
     _opposite,
     _kinds,
     _one_sided,

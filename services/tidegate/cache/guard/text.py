@@ -41,6 +41,8 @@ _CONTRACTIONS: Final = {
     "im": "i am",
     "ive": "i have",
 }
+# What capitals tell from words that carry nothing: the country, and a thing called A.
+_SPELT: Final = {"US": "usa", "A": "a-"}
 _ENDINGS: Final = {
     "n't": "not",
     "'re": "are",
@@ -57,10 +59,15 @@ _BE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`text` in lower case; `named` says that it was written as a name in the middle of a text."""
+    """`text` in lower case.
+
+    `named` says that it was written as a name in the middle of a text, `owns` that it has the mark
+    of an owner.
+    """
 
     text: str
     named: bool = False
+    owns: bool = False
 
 
 def tokens_of(question: str) -> list[Token]:
@@ -82,7 +89,7 @@ def _is_shouted(text: str) -> bool:
 
 
 def _split(word: str, *, first: bool) -> list[Token]:
-    lower = word.casefold()
+    lower = _SPELT.get(word, word.casefold()) if not first else word.casefold()
     if lower in _CONTRACTIONS:
         return [Token(part) for part in _CONTRACTIONS[lower].split()]
     for ending, meaning in _ENDINGS.items():
@@ -90,7 +97,11 @@ def _split(word: str, *, first: bool) -> list[Token]:
             return [Token(lower[: -len(ending)]), Token(meaning)]
     if lower.endswith("'s"):
         stem = lower[:-2]
-        return [Token(stem), Token("is")] if stem in _BE else [Token(stem, _is_name(word, first))]
+        return (
+            [Token(stem), Token("is")]
+            if stem in _BE
+            else [Token(stem, _is_name(word, first), owns=True)]
+        )
     return [Token(lower.replace("'", ""), _is_name(word, first))]
 
 

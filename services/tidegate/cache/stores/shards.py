@@ -13,7 +13,7 @@ An entry may be there twice for a while, and after a crash for longer: the later
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,30 @@ from tidegate.cache.stores.shard import Hit, Shard, near
 FINISHED: Final = "finished"
 """A file in each settled folder, with the names of those that it was made of, a line each. Settled
 folders without it lack removals, and count for nothing."""
+
+
+# So many settled folders are borne with when none of them is small.
+_FEW: Final = 2
+
+
+def chosen(settled: Mapping[str, int], incoming: int, small: int, large: int) -> list[str]:
+    """Which settled folders take in so many new entries, the largest first; none: another begins.
+
+    Each folder costs every search something, and grooming a large one takes long. So new entries
+    go into a small one, and when that is full it goes into a large one with what else has room.
+    """
+    by_size = sorted(settled, key=lambda name: (settled[name], name))
+    is_small = bool(by_size) and settled[by_size[0]] <= small
+    if is_small and settled[by_size[0]] + incoming <= small:
+        return by_size[:1]
+    if not is_small and len(by_size) < _FEW:
+        return []
+    taken: list[str] = []
+    for name in by_size:
+        if incoming + settled[name] <= large:
+            incoming += settled[name]
+            taken.insert(0, name)
+    return taken
 
 
 class Shards:
@@ -115,19 +139,19 @@ class Shards:
             self._delete(name, [entry_id for _, entry_id, of in oldest if of == name])
         return len(oldest)
 
-    def freeze(self, head: str, capacity: int) -> list[str]:
-        """Begins another head; the folders to be groomed, the one to be extended first."""
+    def freeze(self, head: str, small: int, large: int) -> list[str]:
+        """Begins another head; the folders to be groomed, the one to be extended first.
+
+        `small` and `large` are entries, as `chosen` has them.
+        """
         former = [name for name in self._shards if name.startswith("head-")]
         self.begin(head)
-        incoming = sum(self._shards[name].size for name in former)
-        room = {
-            name: shard.size
-            for name, shard in self._shards.items()
-            if name not in former and name != head and shard.size + incoming <= capacity
-        }
-        extended = [min(room, key=room.__getitem__)] if room else []
-        self._sources, self._are_copied = {*extended, *former}, False
-        return [*extended, *former]
+        sizes = {name: shard.size for name, shard in self._shards.items()}
+        incoming = sum(sizes[name] for name in former)
+        settled = {name: sizes[name] for name in sizes.keys() - {*former, head}}
+        sources = [*chosen(settled, incoming, small, large), *former]
+        self._sources, self._are_copied = set(sources), False
+        return sources
 
     def copied(self) -> None:
         """The groomer has its copies."""

@@ -23,13 +23,16 @@ _log = structlog.stdlib.get_logger(module=__name__)
 HEAD_ENTRIES: Final = 2_000
 """Puts after which the head is groomed: searched one by one, they take half a millisecond."""
 
-SETTLED_ENTRIES: Final = 32_000
-"""Most entries of a settled folder: more make each grooming longer, fewer make more folders, each
-of which costs every search a quarter of a millisecond."""
+SMALL_ENTRIES: Final = 8_000
+"""Entries of a small settled folder, which takes in the heads: a second or two each time. Less
+than a tenth of a large one, whose graphs are then used again although so many are gone of it."""
+
+LARGE_ENTRIES: Final = 128_000
+"""Most entries of a settled folder: more would take longer than half a second to open."""
 
 _STEP: Final = 200
 _EVICTED_SHARE: Final = 0.01
-_GROOM_SECONDS: Final = 300.0
+_GROOM_SECONDS: Final = 600.0
 _ADOPT_SECONDS: Final = 30.0
 
 
@@ -136,7 +139,9 @@ class Upkeep:
         async with contextlib.AsyncExitStack() as running:
             async with self.copying:
                 head = await asyncio.to_thread(self._folder.next, "head")
-                names = await keeper.call("freeze", head=head, capacity=SETTLED_ENTRIES)
+                names = await keeper.call(
+                    "freeze", head=head, small=SMALL_ENTRIES, large=LARGE_ENTRIES
+                )
                 self._head_puts = 0
                 sources = [self._folder.path / name for name in names]
                 groomer = await running.enter_async_context(
