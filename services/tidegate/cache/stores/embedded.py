@@ -50,7 +50,9 @@ class EmbeddedStore:
     """A component, and a `Store`.
 
     `space` is asked once when the store starts. `max_entries`: the oldest go when there are more,
-    and `on_evicted` hears how many.
+    and `on_evicted` hears how many. `head_entries`: puts after which search indexes are made for
+    them. `lock_seconds`: how long the folder may still be another process's, as it is for a moment
+    after a cache was killed.
     """
 
     name = "cache-store"

@@ -137,4 +137,4 @@ def checked_vector(vector: Vector, space: Space) -> Vector:
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length == 0.0:
         raise StoreError("a vector without length")
-    return vector
+    return np.asarray(vector, dtype=np.float32)
