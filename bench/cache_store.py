@@ -154,7 +154,7 @@ class Bench:
     async def search_until_groomed(self) -> list[float]:
         """Times of searches as long as the groomer works."""
         times: list[float] = []
-        while await asyncio.to_thread(self._is_groomed):
+        while await asyncio.to_thread(self._is_grooming):
             times.append((await self.search())[1])
             await asyncio.sleep(0.005)
         return times
@@ -170,7 +170,7 @@ class Bench:
         row.disk = await asyncio.to_thread(self._disk)
         row.memory = await asyncio.to_thread(resident, self._store.keeper_pid or 0)
 
-    def _is_groomed(self) -> bool:
+    def _is_grooming(self) -> bool:
         names = [part.name for part in self._folder.iterdir()]
         return any(name.startswith("making-") for name in names)
 

@@ -1,0 +1,171 @@
+"""What a whole lookup costs on one core: embed, search, guard, decide.
+
+    python -m bench.cache_lookups --entries 100000 --lookups 1500
+
+The parts are the product's own, without the gRPC around them, and with no fleet to learn honesty
+from. Entries have vectors of the pairs' questions with noise, in one scope or in 50; the questions
+that are asked are others than those that are kept, so that each lookup embeds. This process and the
+store's are held to one core. Latencies are of one lookup after the other; CPU is of both processes.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import resource
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import uvloop
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from bench._cache_data import Vectors, default_policy, pairs
+from bench._machine import describe
+from tidegate.cache.calibration import BUILT_IN
+from tidegate.cache.embedders.local import LocalEmbedder
+from tidegate.cache.embedders.models import minilm
+from tidegate.cache.embedders.shared import SharedEmbedder
+from tidegate.cache.entries import Entry
+from tidegate.cache.guard import compare
+from tidegate.cache.honesty import HonestyPolicy
+from tidegate.cache.honesty_book import HonestyBook
+from tidegate.cache.honesty_store import HonestyStore
+from tidegate.cache.lookups import LookupOptions, Lookups, Outcome
+from tidegate.cache.metrics import CacheMetrics
+from tidegate.cache.parts import Parts
+from tidegate.cache.questions import Questions
+from tidegate.cache.request import DEFAULT_LIMITS, Prompt, read_prompt
+from tidegate.cache.searching import Search
+from tidegate.cache.stores.embedded import EmbeddedStore
+from tidegate.cache.stores.payload import Space
+from tidegate.chassis.component import Deadline
+from tidegate.chassis.jetstream import JetStream
+from tidegate.chassis.nats_client import NatsClient
+from tidegate.chassis.tasks import TaskGuard
+
+TENANT = "bench"
+AT_ONCE = 50
+NOISE = 0.035
+STAGES = ("embed", "search", "guard")
+
+
+def body(question: str) -> bytes:
+    return msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": question}]})
+
+
+async def run(entries: int, scopes: int, asked: Sequence[str], kept: Sequence[str]) -> None:
+    guard, registry = TaskGuard(), CollectorRegistry()
+    metrics = CacheMetrics(registry)
+    questions = Questions(SharedEmbedder(LocalEmbedder(minilm, refuse_longer=True)), BUILT_IN.get)
+    with tempfile.TemporaryDirectory() as directory:
+        store = EmbeddedStore(
+            Path(directory),
+            lambda: Space(questions.embedder, questions.dimension),
+            guard,
+            max_entries=2 * entries,
+        )
+        honesty = HonestyBook(
+            HonestyStore(JetStream(NatsClient())),
+            guard,
+            HonestyPolicy(),
+            metrics.judgements,
+            threshold=0.92,
+            embedder=lambda: questions.embedder,
+        )
+        parts = Parts(store, questions, honesty, metrics, time.time, random.random)
+        search = Search(parts, default_policy(), compare)
+        lookups = Lookups(parts, search, None, LookupOptions(deadline=10))
+        await questions.start()
+        await store.start()
+        try:
+            await fill(store, search, entries, scopes, kept)
+            compare("", "")
+            await measure(lookups, registry, scopes, asked)
+        finally:
+            await store.stop(Deadline(30))
+            await questions.stop(Deadline(5))
+            await guard.cancel_all()
+
+
+async def fill(
+    store: EmbeddedStore, search: Search, entries: int, scopes: int, kept: Sequence[str]
+) -> None:
+    rows = Vectors().of(kept)
+    draw = np.random.default_rng(7)
+    now = int(time.time() * 1000)
+
+    async def put(number: int) -> None:
+        prompt = read_prompt(TENANT, f"m{number % scopes}", body(kept[0]), DEFAULT_LIMITS)
+        assert isinstance(prompt, Prompt)
+        question = kept[number % len(kept)]
+        noise: NDArray[np.float64] = np.asarray(draw.normal(0, NOISE, rows.shape[1]))
+        vector = (rows[number % len(kept)] + noise).astype(np.float32)
+        entry = Entry(
+            *(str(uuid.UUID(int=number)), f"{number:064x}", TENANT, search.scope(prompt), "m"),
+            *("job", question, "An answer. " * 50, "stop", "upstream"),
+            created_ms=now,
+            expires_ms=now + 86_400_000,
+        )
+        await store.put(entry, vector / np.linalg.norm(vector))
+
+    began = time.perf_counter()
+    for start in range(0, entries, AT_ONCE):
+        await asyncio.gather(*(put(number) for number in range(start, start + AT_ONCE)))
+    print(f"{entries} entries in {scopes} scopes, put in {time.perf_counter() - began:.0f} s")
+
+
+async def measure(
+    lookups: Lookups, registry: CollectorRegistry, scopes: int, asked: Sequence[str]
+) -> None:
+    times, outcomes = [], []
+    before, began = cpu_seconds(), time.perf_counter()
+    for number, question in enumerate(asked):
+        at = time.perf_counter()
+        found = await lookups.lookup(TENANT, f"m{number % scopes}", body(question))
+        times.append(1000 * (time.perf_counter() - at))
+        outcomes.append(found.outcome)
+    wall, cpu = time.perf_counter() - began, cpu_seconds() - before
+    p50, p95, p99 = np.percentile(times, (50, 95, 99))
+    means = []
+    for stage in STAGES:
+        of = {"stage": stage}
+        total = registry.get_sample_value("tidegate_cache_stage_seconds_sum", of) or 0.0
+        count = registry.get_sample_value("tidegate_cache_stage_seconds_count", of) or 1.0
+        means.append(f"{stage} {1000 * total / count:.2f}")
+    print(
+        f"  p50 {p50:.2f} ms  p95 {p95:.2f}  p99 {p99:.2f}; mean of {', '.join(means)} ms; "
+        f"{len(asked) / wall:.0f} lookups/s on the core, of which "
+        f"{1000 * cpu / len(asked):.2f} ms of CPU here; "
+        f"hits {outcomes.count(Outcome.HIT) / len(asked):.0%}"
+    )
+
+
+def cpu_seconds() -> float:
+    """Of this process; the store's cannot be read while it runs."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--lookups", type=int, default=1_500)
+    options = parser.parse_args()
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    print(describe())
+    labelled = pairs("dev")
+    kept = list(dict.fromkeys(each.one for each in labelled))
+    asked = list(dict.fromkeys(each.other for each in labelled))[: options.lookups]
+    for scopes in (50, 1):
+        uvloop.run(run(options.entries, scopes, asked, kept))
+
+
+if __name__ == "__main__":
+    main()
