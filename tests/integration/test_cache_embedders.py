@@ -287,3 +287,19 @@ async def test_a_model_that_cannot_be_used_is_refused_at_the_start(
 async def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.onnx cannot be read: No such file"):
         model_in(tmp_path)
+
+
+async def test_what_the_model_cannot_tell_apart_has_no_vector() -> None:
+    """To it all unknown signs are one, so that any two such questions were the same."""
+    embedder = LocalEmbedder(minilm, refuse_longer=True)
+    await embedder.start()
+    try:
+        for text in (
+            "what does \u2705 mean",
+            "\u10d2\u10d0\u10db\u10d0\u10e0\u10ef\u10dd\u10d1\u10d0",
+        ):
+            with pytest.raises(EmbedderError) as refusal:
+                await embedder.embed([text])
+            assert not refusal.value.passing
+    finally:
+        await embedder.stop(Deadline(1))

@@ -38,8 +38,8 @@ class CacheStoreSettings(ServiceSettings):
     cache_store: Literal["embedded", "qdrant"] = Field(
         "embedded",
         description=(
-            "`embedded`: Qdrant's engine in this process, in `cache_directory`; for one cache "
-            "process. `qdrant`: a server, which several cache processes share."
+            "`embedded`: Qdrant's engine in a child of this process, in `cache_directory`; for one "
+            "cache process. `qdrant`: a server, which several cache processes share."
         ),
     )
     cache_directory: Path = Field(

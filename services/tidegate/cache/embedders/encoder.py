@@ -33,11 +33,16 @@ _ORT_ERRORS: Final = (
 )
 
 
+# What tokenizers call it.
+_UNKNOWN: Final = ("[UNK]", "<unk>")
+
+
 class Encoder:
     """A loaded model; use it on one thread at a time.
 
     A text is cut after `max_tokens` tokens, and before that after sixteen times as many
-    characters: what is longer has the vector of its beginning. With `refuse_longer` it has none.
+    characters: what is longer has the vector of its beginning. With `refuse_longer` it has none, and
+    neither has one with characters that the model does not know.
     """
 
     def __init__(self, model: Model, *, max_tokens: int, refuse_longer: bool = False) -> None:
@@ -50,6 +55,8 @@ class Encoder:
         self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
         self._refuse_longer = refuse_longer
         self._tokenizer = _load_tokenizer(model.tokenizer, max_tokens)
+        named = (self._tokenizer.token_to_id(name) for name in _UNKNOWN)
+        self._unknown = frozenset(each for each in named if each is not None)
         self._session = _load_session(model.onnx)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = _output_of(self._session)
@@ -66,7 +73,7 @@ class Encoder:
         """
         ids, cut = self._tokens(text)
         if cut and self._refuse_longer:
-            raise EmbedderError(f"the text is longer than {self._max_tokens} tokens")
+            raise EmbedderError(f"over {self._max_tokens} tokens, or one unknown to the model")
         row = np.array([ids], dtype=np.int64)
         every = {
             "input_ids": row,
@@ -87,7 +94,9 @@ class Encoder:
         # Half of a pair of surrogates can be in a str, and nowhere else.
         readable = start.encode("utf-8", "replace").decode("utf-8")
         encoding = self._tokenizer.encode(readable)
-        return encoding.ids, len(start) < len(text) or bool(encoding.overflowing)
+        lost = len(start) < len(text) or bool(encoding.overflowing)
+        # All that the model has no token for is one to it: two such texts may differ unseen.
+        return encoding.ids, lost or not self._unknown.isdisjoint(encoding.ids)
 
 
 def _unit(vector: Vector) -> Vector:

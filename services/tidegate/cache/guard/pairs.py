@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from tidegate.cache.guard.reading import Reading, Term, same, without_prefix
+
+# With more words apart two questions are two, and looking for synonyms would take long.
+_MOST_APART: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ def pair(one: Reading, other: Reading) -> Pair:
     matched: list[tuple[Term, Term]] = []
     left, right = list(one.terms), list(other.terms)
     _match(_equal, left, right, matched)
+    if max(len(left), len(right)) > _MOST_APART:
+        return Pair(one, other, tuple(matched), tuple(left), tuple(right), 0)
     _match(same, left, right, matched)
     left, right = _in_parts(one, left), _in_parts(other, right)
     _match(_equal, left, right, matched)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tidegate.cache.guard.frames import ASKING, Frames, frames
 from tidegate.cache.guard.lexicon import Lexicon, Phrase, lexicon, stem
 from tidegate.cache.guard.quantities import length_of_time, number_at, plain, time_of_day
-from tidegate.cache.guard.text import tokens_of
+from tidegate.cache.guard.text import signs_of, tokens_of
 
 # What such a word begins with may be the same word, denied.
 _PREFIXES: Final = ("un", "non", "dis", "in", "im", "ir", "il", "de", "mis")
@@ -83,6 +83,7 @@ class Reading:
     numbers_told: tuple[str, ...]
     times: tuple[str, ...]
     days: tuple[str, ...]
+    signs: tuple[str, ...]
     bounds: frozenset[str]
     negations: int
     about_me: bool
@@ -100,6 +101,7 @@ class _Reader:
         self._known, self._closed = known, known.closed
         self._tokens = tokens_of(question)
         self._words = [token.text for token in self._tokens]
+        self._signs = signs_of(question)
         self._bases = [known.bases.of(word) for word in self._words]
         self._asked = asked.of(self._words)
         self._numbers: list[Amount] = []
@@ -123,6 +125,7 @@ class _Reader:
             tuple(amount.whole for amount in self._numbers),
             tuple(sorted(self._times)),
             tuple(sorted(self._days)),
+            self._signs,
             frozenset(self._bounds),
             self._negations,
             self._is_about_me(),
@@ -170,7 +173,10 @@ class _Reader:
             return 0
         self._bound(place)
         self._counts.add(words[end - 1])
-        value = plain(number.value)
+        word = words[place]
+        # 3.10 is another version than 3.1.
+        is_version = "." in word and word.endswith("0") and number.length == 1
+        value = word if is_version else plain(number.value)
         self._numbers.append(Amount(value, unit or value))
         return number.length + (end < len(words) and self._is_time(self._bases[end]))
 

@@ -4,6 +4,7 @@ Each rule sees the words of one question that have no counterpart in the other (
 pair), or how those that have one are ordered, and says at most one thing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -19,6 +20,13 @@ _OPPOSED: Final = (
     *(("before", "after"), ("with", "without"), ("inside", "outside"), ("ever", "always")),
 )
 _AGAINST: Final = frozenset(_OPPOSED) | {(other, one) for one, other in _OPPOSED}
+_OWNERS: Final = {
+    **dict.fromkeys(("my", "mine", "our", "ours"), "my"),
+    **dict.fromkeys(("your", "yours"), "your"),
+    **dict.fromkeys(("his", "him", "he"), "his"),
+    **dict.fromkeys(("her", "hers", "she"), "her"),
+    **dict.fromkeys(("their", "theirs", "they", "them"), "their"),
+}
 # A question may say so many words more than another, and be near it all the same.
 _MOST_EXTRA: Final = 2
 _GETTING: Final = frozenset({"get", "receive", "have"})
@@ -92,6 +100,28 @@ def _is_among(amount: Amount, others: tuple[Amount, ...]) -> bool:
 
 def _is_bare(amount: Amount) -> bool:
     return amount.whole == amount.number
+
+
+def _signs(pair: Pair) -> Objection | None:
+    ours, theirs = Counter(pair.one.signs), Counter(pair.other.signs)
+    if ours == theirs:
+        return None
+    return Objection("sign", versus((ours - theirs).elements(), (theirs - ours).elements()))
+
+
+def _whose(pair: Pair) -> Objection | None:
+    """Mine in one question, yours in the other; not where `you` is anybody in both."""
+    ours, theirs = _owners(pair.one), _owners(pair.other)
+    if ours <= theirs or theirs <= ours:
+        return None
+    words = set(pair.one.words), set(pair.other.words)
+    if any("i" in one - other and "you" in other - one for one, other in (words, words[::-1])):
+        return None
+    return Objection("role", f"whose: {versus(ours - theirs, theirs - ours)}")
+
+
+def _owners(reading: Reading) -> frozenset[str]:
+    return frozenset(_OWNERS[word] for word in reading.words if word in _OWNERS)
 
 
 def _bounds(pair: Pair) -> Objection | None:
@@ -245,6 +275,8 @@ def _words(pair: Pair) -> Objection | None:
 
 _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
     _numbers,
+    _signs,
+    _whose,
     _times,
     _days,
     _bounds,

@@ -13,6 +13,11 @@ _TOKEN: Final = re.compile(
     r"|[^\W\d_]+(?:['\u2019][^\W\d_]+)*(?:\+\+|#)?"  # words, with apostrophes; C++, C#
     r"|[$€£¥%°&+]"
 )
+_SIGN: Final = re.compile(
+    r"(?:(?<=\d)|(?<![^\s(=<>*/+]))[-\u2212\u2013](?=[\d(])"  # a minus
+    r"|(?<=\s)[/%](?=\s)|&(?=[^\W\d_])|(?<!\d)%(?=[^\W\d_])"
+    r"|[^\w\s.,?!:;'\"`()\-\u2010-\u2027\u2212\ufe0f\u200d/%$\u20ac\u00a3\u00a5\u00b0&\u00ab\u00bb\u00bf\u00a1]"
+)
 _CONTRACTIONS: Final = {
     "can't": "can not",
     "cannot": "can not",
@@ -41,6 +46,7 @@ _CONTRACTIONS: Final = {
     "im": "i am",
     "ive": "i have",
 }
+_AROUND: Final = frozenset("()[]{}<>=*&+")
 # What capitals tell from words that carry nothing: the country, and a thing called A.
 _SPELT: Final = {"US": "usa", "A": "a-"}
 _ENDINGS: Final = {
@@ -70,6 +76,15 @@ class Token:
     owns: bool = False
 
 
+def signs_of(question: str) -> tuple[str, ...]:
+    """What tells and is no word: operators, a minus before a number, emoji; sorted.
+
+    Punctuation of sentences, and signs that `tokens_of` reads as words, are not among them.
+    """
+    text = unicodedata.normalize("NFKC", question)[: MAX_TOKENS * 16]
+    return tuple(sorted(match.group().strip() for match in _SIGN.finditer(text)))
+
+
 def tokens_of(question: str) -> list[Token]:
     """The tokens of a question, contractions written out, at most MAX_TOKENS."""
     text = unicodedata.normalize("NFKC", question).replace("\u2019", "'")
@@ -78,7 +93,7 @@ def tokens_of(question: str) -> list[Token]:
     tokens: list[Token] = []
     for match in found:
         first = not tokens or text[: match.start()].rstrip()[-1:] in {".", "?", "!", ":", '"'}
-        tokens += _split(match.group(), first=first or shouted)
+        tokens += _split(match.group(), first=first or shouted, symbol=_is_symbol(text, match))
         if len(tokens) >= MAX_TOKENS:
             break
     return tokens[:MAX_TOKENS]
@@ -88,7 +103,15 @@ def _is_shouted(text: str) -> bool:
     return text.upper() == text
 
 
-def _split(word: str, *, first: bool) -> list[Token]:
+def _is_symbol(text: str, match: re.Match[str]) -> bool:
+    """Whether a single letter stands for a thing, as in `f(a)`."""
+    before, after = text[: match.start()][-1:], text[match.end() :][:1]
+    return len(match.group()) == 1 and (before in _AROUND or after in _AROUND)
+
+
+def _split(word: str, *, first: bool, symbol: bool = False) -> list[Token]:
+    if symbol and word.casefold() == "a":
+        return [Token("a-", named=True)]
     lower = _SPELT.get(word, word.casefold()) if not first else word.casefold()
     if lower in _CONTRACTIONS:
         return [Token(part) for part in _CONTRACTIONS[lower].split()]

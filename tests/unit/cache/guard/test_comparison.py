@@ -36,6 +36,19 @@ LOOK_ALIKES = [
     ("aspect", "How much is a permit?", "How long is a permit good for?"),
     ("words", "How do I prune roses?", "How do I fertilise roses?"),
 ]
+SIGNS = [
+    ("What does the \u2705 in my list mean?", "What does the \u274c in my list mean?"),
+    ("What is -5 degrees in fahrenheit?", "What is 5 degrees in fahrenheit?"),
+    ("Is x >= 3 true when x is 3?", "Is x < 3 true when x is 3?"),
+    ("Is 5 > 3?", "Is 5 < 3?"),
+    ("What is 2+2?", "What is 2-2?"),
+    ("What does *p mean in C?", "What does &p mean in C?"),
+    ("What is f(a)?", "What is f(b)?"),
+    ("What does a / b do in Python?", "What does a % b do in Python?"),
+    ("Does it run on Python 3.1?", "Does it run on Python 3.10?"),
+    ("What is my limit?", "What is your limit?"),
+    ("How old is he?", "How old is she?"),
+]
 REPEATS = [
     ("How do I reset my password?", "How can I reset my password?"),
     ("How do I reset my password?", "Hi, could you tell me how to reset my password please?"),
@@ -48,6 +61,8 @@ REPEATS = [
     ("Trains from Oslo to Rome", "Trains to Rome from Oslo"),
     ("Which is better, tea or coffee?", "Which is better, coffee or tea?"),
     ("How do I turn off the alarm?", "How do I turn the alarm off?"),
+    ("How do I close my account?", "How do you close your account?"),
+    ("What is a 20% tip?", "What is a 20 percent tip?"),
     ("How tall is the tower?", "What is the height of the tower?"),
 ]
 
@@ -57,6 +72,18 @@ def test_a_look_alike_is_told_apart_and_why(rule: str, one: str, other: str) -> 
     comparison = compare(one, other)
     assert comparison.grave
     assert rule in {objection.rule for objection in comparison.objections}, comparison
+
+
+@pytest.mark.parametrize(("one", "other"), SIGNS)
+def test_a_sign_tells_as_much_as_a_word(one: str, other: str) -> None:
+    assert compare(one, other).grave
+
+
+def test_questions_of_many_unknown_words_are_compared_quickly() -> None:
+    """Not by each word with each: that would stop the cache for everybody."""
+    one, other = (" ".join(f"{name}{n}x" for n in range(199)) for name in ("lo", "ra"))
+    assert len(read(one).terms) > 100
+    assert compare(one, other).grave
 
 
 @pytest.mark.parametrize(("one", "other"), REPEATS)
