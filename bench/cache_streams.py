@@ -127,11 +127,13 @@ class Replay:
         return one.text == other.text
 
 
-def sweep(name: str, asks: Sequence[Ask], vectors: Vectors, policy: Policy) -> None:
+def sweep(
+    name: str, asks: Sequence[Ask], vectors: Vectors, policy: Policy, steps: Sequence[float]
+) -> None:
     print(f"\n{name}, {len(asks)} requests as written; of the hits, those across intents")
     print(f"{'threshold':>9}  {'cosine alone':34}  {'with guard and rivals':34}  exact")
     bare = Policy(threshold=policy.threshold)
-    for threshold in STEPS:
+    for threshold in steps:
         cells, exact = [], 0.0
         for of, guarded in (
             (replace(bare, threshold=threshold), False),
@@ -159,13 +161,15 @@ def bill(name: str, asks: Sequence[Ask], vectors: Vectors, policy: Policy) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=6000)
-    size = parser.parse_args().size
+    parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="thresholds")
+    options = parser.parse_args()
+    size = options.size
     folder = data_folder()
     print(describe())
     vectors, policy = Vectors(), default_policy()
     sets = {"Banking77": banking77(folder), "CLINC150": clinc150(folder)}
     for name, asks in sets.items():
-        sweep(name, stream(asks, size), vectors, policy)
+        sweep(name, stream(asks, size), vectors, policy, options.steps)
     print(f"\nBanking77 at {policy.threshold} in other orders")
     for seed in (SEED + 1, SEED + 2):
         found = Replay(stream(sets["Banking77"], size, seed), vectors, policy, guarded=True).run()

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,7 +21,7 @@ from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.subjects import FLIGHTS_STREAM, flight_subject
 from tidegate.worker.flights import Flight, FlightPolicy, Flights
 from tidegate.worker.lease import Free, Lease
-from tidegate.worker.metrics import CacheMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics
 
 TENANT, KEY = "acme", "b" * 64
 SUBJECT = flight_subject(TENANT, KEY)
@@ -34,14 +35,25 @@ class Lossy(JetStream):
 
     losses = 0
     refusals = 0
+    lost = 0
+    # What comes after a refusal by the server waits for it.
+    after_refusal: asyncio.Event | None = None
+    refused = False
 
     async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         if self.refusals:
             self.refusals -= 1
             raise RefusedError(WRONG_LAST_SEQUENCE_UNKNOWN, "another is under way")
-        sequence = await super().publish(subject, payload, headers)
+        if self.refused and self.after_refusal is not None:
+            await self.after_refusal.wait()
+        try:
+            sequence = await super().publish(subject, payload, headers)
+        except RefusedError:
+            self.refused = True
+            raise
         if self.losses:
             self.losses -= 1
+            self.lost += 1
             raise NoAnswerError("lost")
         return sequence
 
@@ -60,13 +72,16 @@ class Fleet:
         self._stack = stack
         self.jetstream: Lossy
 
-    async def process(self, policy: FlightPolicy = QUICK) -> Flights:
+    async def process(
+        self, policy: FlightPolicy = QUICK, clock: Callable[[], float] = time.monotonic
+    ) -> Flights:
         """One more, on a connection of its own."""
         peer = await self._world.peer()
         jetstream = self.jetstream = Lossy(peer.client)
         await jetstream.start()
         guard = TaskGuard()
-        flights = Flights(jetstream, guard, CacheMetrics(CollectorRegistry()), policy=policy)
+        metrics = WorkerCacheMetrics(CollectorRegistry())
+        flights = Flights(jetstream, guard, metrics, policy=policy, clock=clock)
         self._stack.push_async_callback(guard.cancel_all)
         self._stack.push_async_callback(flights.stop, Deadline(2.0))
         return flights
@@ -182,6 +197,23 @@ async def test_renewals_whose_answers_are_lost_lose_no_lease(fleet: Fleet) -> No
         before, jetstream.losses = flight.sequence, 1
         await wait_until(lambda: jetstream.losses == 0 and flight.sequence > before)  # noqa: B023
     assert flights.holds(flight)
+
+
+async def test_a_renewal_that_is_found_is_as_old_as_it_is(fleet: Fleet) -> None:
+    """It may run out at any moment: taken for new, two would lead, and the model be paid twice."""
+    policy = FlightPolicy(lease=10, renew=0.2, answer=5.0)
+    # A minute goes by while the answer is lost.
+    flights = await fleet.process(policy, clock=lambda: 60.0 * fleet.jetstream.lost)
+    jetstream = fleet.jetstream
+    flight = await taken(flights, "job_a")
+    again = jetstream.after_refusal = asyncio.Event()
+    before, jetstream.losses = flight.sequence, 1
+    await wait_until(lambda: flight.sequence > before)
+    assert not flights.holds(flight)
+    # It is written anew, which was not refused: from then on nobody else can have it.
+    again.set()
+    await wait_until(lambda: flights.holds(flight))
+    assert not flight.lost
 
 
 async def test_a_release_right_after_a_renewal_that_was_not_answered_counts(

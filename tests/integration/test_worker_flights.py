@@ -14,7 +14,7 @@ from tests.support.flights import (
     until_following,
 )
 from tests.support.nats_server import NatsServer
-from tests.support.scripted_cache import ScriptedCache, key_of, miss
+from tests.support.scripted_cache import ScriptedCache, key_of, miss, shadow
 from tests.support.worker_world import (
     WorkerWorld,
     attempts_of,
@@ -52,6 +52,30 @@ async def test_a_hundred_who_ask_the_same_make_one_call(
         assert {end.usage for end in others} == {Usage()}
         assert len(cache.stores) == 1
         await world.until_queue_empty()
+
+
+async def test_a_shadow_is_one_call_however_many_ask(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """One draw, one comparison, one price: not one for each who happens to ask the same."""
+    async with WorkerWorld(nats_server, tmp_path) as world, ScriptedCache(tmp_path) as cache:
+        draws = ["entry-7"]
+
+        def draw(request: pb.LookupRequest) -> pb.LookupResponse:
+            return shadow(draws.pop(), key_of(request)) if draws else cache.by_itself(request)
+
+        cache.say(draw)
+        cache.answering.clear()
+        jobs = [await world.submit(tokens=None) for _ in range(8)]
+        await world.start_worker(**cache.settings, flying=PATIENT)
+        await cache.until_asked()
+        await world.until_deliveries(len(jobs))
+        cache.answering.set()
+        for events in await asyncio.gather(*map(world.until_end, jobs)):
+            assert text_of_last_attempt(events) == world.answer(None)
+        assert (await world.stats())["started"] == 1
+        await cache.until_stored()
+        assert [each.shadow_of for each in cache.stores] == ["entry-7"]
 
 
 async def test_a_follower_gets_the_words_as_they_are_said(

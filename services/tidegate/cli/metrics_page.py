@@ -19,7 +19,7 @@ from tidegate.providers.metrics import ProviderMetrics, RoutesMetrics
 from tidegate.simulator.calls import CallLog
 from tidegate.simulator.metrics import SimulatorMetrics
 from tidegate.streaming.metrics import StreamingMetrics
-from tidegate.worker.metrics import CacheMetrics, WorkerMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics, WorkerMetrics
 
 
 def _declare_simulator(registry: CollectorRegistry) -> None:
@@ -41,7 +41,7 @@ PROCESSES: Final[dict[str, tuple[Callable[[CollectorRegistry], object], ...]]] =
         ChassisMetrics,
         Figures,
         WorkerMetrics,
-        CacheMetrics,
+        WorkerCacheMetrics,
         EventLogMetrics,
         ProviderMetrics,
         RoutesMetrics,

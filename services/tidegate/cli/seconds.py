@@ -6,13 +6,13 @@ from typing import Final
 import click
 from typing_extensions import override
 
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _LONGEST: Final = 10**9
 
 
 class _Seconds(click.ParamType[float]):
-    """A number of seconds, or one with a unit: 90s, 15m, 24h, 7d."""
+    """A number with its unit: 90s, 15m, 24h, 7d; without one it is not known which is meant."""
 
     name = "time"
 

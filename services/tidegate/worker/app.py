@@ -36,10 +36,10 @@ from tidegate.worker.follower import FollowParts
 from tidegate.worker.held import HeldJobs
 from tidegate.worker.intake import Intake
 from tidegate.worker.job import JobHandler
-from tidegate.worker.metrics import CacheMetrics, WorkerMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics, WorkerMetrics
 from tidegate.worker.settings import WorkerSettings
 from tidegate.worker.sources import CacheParts, SourceParts
-from tidegate.worker.storing import Storing
+from tidegate.worker.storing import AnswerKeeping
 from tidegate.worker.waits import BatchRests, BatchWaits
 
 _log = structlog.stdlib.get_logger(module=__name__)
@@ -148,7 +148,7 @@ def _make_cache(
     base, settings = parts.base, parts.settings
     if settings.cache_target is None:
         return None
-    metrics = CacheMetrics(base.registry)
+    metrics = WorkerCacheMetrics(base.registry)
     reader = LogReader(base.nats.client, base.jetstream, metrics=parts.log_metrics)
     flights = Flights(base.jetstream, base.guard, metrics, policy=flying)
     client = CacheClient(
@@ -160,7 +160,7 @@ def _make_cache(
         tracing=base.tracing,
         metrics=metrics,
     )
-    storing = Storing(client, base.guard, metrics)
+    storing = AnswerKeeping(client, base.guard, metrics)
     following = FollowParts(reader, base.jetstream, flights, metrics, clock=time.time)
     return CacheParts(client, storing, following), (
         Following(reader, base.nats, base.guard),

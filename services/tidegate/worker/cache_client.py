@@ -21,7 +21,7 @@ from tidegate.contracts.jobs import QueuedJob
 from tidegate.contracts.subjects import is_flight_key
 from tidegate.v1 import cache_pb2 as pb
 from tidegate.v1.cache_pb2_grpc import CacheServiceStub
-from tidegate.worker.metrics import CacheMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics
 from tidegate.worker.rest import Rest
 
 _log = structlog.stdlib.get_logger(module=__name__)
@@ -36,6 +36,8 @@ _TIERS: Final[dict[pb.CacheTier, CacheTier]] = {
 _AWAY: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: "timeout",
     grpc.StatusCode.UNAVAILABLE: "unavailable",
+    # As it, or this process, ends.
+    grpc.StatusCode.CANCELLED: "unavailable",
 }
 
 
@@ -94,7 +96,7 @@ class CacheClient:
         store_seconds: float,
         guard: TaskGuard,
         tracing: Tracing,
-        metrics: CacheMetrics,
+        metrics: WorkerCacheMetrics,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -109,7 +111,7 @@ class CacheClient:
         self._monotonic = monotonic
         self._rest = Rest()
         self._asking: dict[_Question, asyncio.Task[Asked]] = {}
-        self._said_at = float("-inf")
+        self._said_at: dict[str, float] = {}
         self._channel: grpc.aio.Channel | None = None
         self._stub: CacheServiceStub | None = None
 
@@ -128,18 +130,20 @@ class CacheClient:
     async def lookup(self, job: QueuedJob, *, afresh: bool = False) -> Asked:
         """What the cache has for a job.
 
-        Those who ask the same at once share one call. `afresh`: not one that was made before now.
+        Those who ask the same at once share one call; of them, a shadow is one for who made it.
+        `afresh`: not one that was made before now.
         """
         question = _Question(job.tenant, job.model, bytes(job.request))
         if len(question.chat_json) > MOST_BYTES:
             return Asked("bypass", None)
         asking = None if afresh else self._asking.get(question)
-        if asking is None:
-            if self._rest.lasts(self._monotonic()):
-                return Asked("resting", None)
-            asking = self._guard.spawn("cache-lookup", self._ask(question))
-            self._asking[question] = asking
-            asking.add_done_callback(lambda done: self._forget(question, done))
+        if asking is not None:
+            return _overheard(await asyncio.shield(asking))
+        if self._rest.lasts(self._monotonic()):
+            return Asked("resting", None)
+        asking = self._guard.spawn("cache-lookup", self._ask(question))
+        self._asking[question] = asking
+        asking.add_done_callback(lambda done: self._forget(question, done))
         return await asyncio.shield(asking)
 
     async def store(self, request: pb.StoreRequest) -> None:
@@ -176,17 +180,18 @@ class CacheClient:
             return asked
 
     def _failed(self, error: grpc.aio.AioRpcError) -> Asked:
-        outcome = _AWAY.get(error.code(), "error")
-        if outcome != "error":
-            self._rest.failed(self._monotonic())
+        # One that refuses, a wrong key say, is no more use than one that is away.
+        self._rest.failed(self._monotonic())
         self._say("the cache is not asked", error)
-        return Asked(outcome, None)
+        return Asked(_AWAY.get(error.code(), "error"), None)
 
     def _say(self, what: str, error: grpc.aio.AioRpcError) -> None:
-        now = self._monotonic()
-        if now - self._said_at >= _LOG_SECONDS:
-            self._said_at = now
-            _log.warning(what, code=error.code().name, target=self._target)
+        now, code = self._monotonic(), error.code()
+        if now - self._said_at.get(what, float("-inf")) >= _LOG_SECONDS:
+            self._said_at[what] = now
+            # What is away comes back by itself; the rest is for somebody to mend.
+            say = _log.warning if code in _AWAY else _log.error
+            say(what, code=code.name, target=self._target)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (*trace_metadata(), self._authorization)
@@ -195,6 +200,14 @@ class CacheClient:
         if self._stub is None:
             raise RuntimeError("the cache's client is used outside of its life")
         return self._stub
+
+
+def _overheard(asked: Asked) -> Asked:
+    """What it comes to for others than who asked: one draw of a shadow is one comparison."""
+    found = asked.found
+    if isinstance(found, Missed) and found.shadow_of:
+        return Asked("miss", Missed(found.key))
+    return asked
 
 
 def _stored(response: pb.StoreResponse | None) -> str:

@@ -93,7 +93,7 @@ class JobCalls:
                 and the log's writer do.
         """
         self._leave()
-        if not self._lead.stands:
+        if not self._leads():
             raise UnledError
         meter = await self._course.begin_call(
             target,
@@ -101,6 +101,10 @@ class JobCalls:
             on_first=permit.answering,
             heard=self._lead.begin(target),
         )
+        if not self._leads():
+            # The append may have taken longer than the lease lasts.
+            self._course.failed("again", excused=True)
+            raise UnledError
         try:
             result = await self._stream(target, meter)
         except ProviderError as error:
@@ -133,6 +137,9 @@ class JobCalls:
     def close(self) -> None:
         """Waits for nothing any more."""
         self._leave()
+
+    def _leads(self) -> bool:
+        return self._lead.stands
 
     def _leave(self) -> None:
         if self._waits:

@@ -38,7 +38,7 @@ from tidegate.worker.lease import (
     released,
     standing,
 )
-from tidegate.worker.metrics import CacheMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -99,7 +99,7 @@ class Flights:
         self,
         jetstream: JetStream,
         guard: TaskGuard,
-        metrics: CacheMetrics,
+        metrics: WorkerCacheMetrics,
         *,
         policy: FlightPolicy = DEFAULT_POLICY,
         clock: Callable[[], float] = time.monotonic,
@@ -208,7 +208,7 @@ class Flights:
         """
         sequence = await self._publish(subject, payload, fence, self.policy.lease)
         if sequence is not None:
-            return Mine(sequence)
+            return Mine(sequence, just_now=True)
         return standing(await self._jetstream.last(FLIGHTS_STREAM, subject), lease, void=void)
 
     async def _publish(self, subject: str, payload: bytes, fence: int, ttl: int) -> int | None:
@@ -243,26 +243,35 @@ class Flights:
         while not flight.over:
             await asyncio.sleep(pause)
             try:
-                await self._renew_once(flight)
+                renewed = await self._renew_once(flight)
             except JetStreamError:
                 pause = _BACKOFF.seconds(tries)
                 tries += 1
             else:
-                pause, tries = self.policy.renew, 0
+                pause, tries = self.policy.renew if renewed else 0.0, 0
 
-    async def _renew_once(self, flight: Flight) -> None:
+    async def _renew_once(self, flight: Flight) -> bool:
+        """Whether it lasts from now on, or is lost; else it is to be renewed again at once.
+
+        Raises:
+            NoAnswerError, RefusedError: it is not known.
+        """
         sent_at = self._clock()
         found = await self._put(flight.subject, flight.payload, flight.sequence, flight.lease)
         if found == Free() and self.holds(flight):
             # It cannot have run out yet: the stream, which is in memory, was lost, and made anew.
             found = await self._put(flight.subject, flight.payload, 0, flight.lease)
         if isinstance(found, Mine):
-            flight.sequence, flight.sent_at = found.sequence, sent_at
-        else:
-            flight.lost = True
-            self._drop(flight)
-            self._metrics.flights.labels("lost").inc()
-            _log.info("flight lost", job=flight.lease.job)
+            flight.sequence = found.sequence
+            if found.just_now:
+                flight.sent_at = sent_at
+            # One that was found is an earlier one, and may run out at any moment.
+            return found.just_now
+        flight.lost = True
+        self._drop(flight)
+        self._metrics.flights.labels("lost").inc()
+        _log.info("flight lost", job=flight.lease.job)
+        return True
 
     async def _release(self, flight: Flight) -> None:
         """Says that it is over; where that fails it runs out."""

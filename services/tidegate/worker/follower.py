@@ -25,7 +25,7 @@ from tidegate.worker.course import Course
 from tidegate.worker.flights import Flight, Flights
 from tidegate.worker.leader import Leaders, News, answer_of, news_of
 from tidegate.worker.lease import Free, Lease, Standing
-from tidegate.worker.metrics import CacheMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -52,7 +52,7 @@ class FollowParts:
     reader: LogReader
     jetstream: JetStream
     flights: Flights
-    metrics: CacheMetrics
+    metrics: WorkerCacheMetrics
     clock: Callable[[], float]
 
 

@@ -46,9 +46,13 @@ class Free:
 
 @dataclass(frozen=True, slots=True)
 class Mine:
-    """What is stored is what I wrote, at this sequence."""
+    """What is stored is what I wrote, at this sequence.
+
+    `just_now`: its storing was answered; else it was found there, of whatever age.
+    """
 
     sequence: int
+    just_now: bool = False
 
 
 @dataclass(frozen=True, slots=True)

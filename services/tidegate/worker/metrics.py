@@ -46,13 +46,13 @@ class WorkerMetrics:
         )
 
 
-class CacheMetrics:
+class WorkerCacheMetrics:
     """What came of handing answers to the cache, and of calling once for all who ask the same."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.stores = Counter(
             "tidegate_worker_cache_stores_total",
-            "Whole answers of models: stored, refused (by the cache), failed (to reach it), "
+            "Whole answers of models: stored, refused (by the cache), failed (to be handed over), "
             "crowded (too many at once), unled (another job leads by now).",
             ["outcome"],
             registry=registry,

@@ -18,7 +18,7 @@ from tidegate.worker.lead import Lead
 from tidegate.worker.leader import Leaders
 from tidegate.worker.lease import Free, Lease
 from tidegate.worker.replay import replay
-from tidegate.worker.storing import Storing
+from tidegate.worker.storing import AnswerKeeping
 
 
 class NoRouteError(Exception):
@@ -30,7 +30,7 @@ class CacheParts:
     """What a worker has that asks a cache."""
 
     client: CacheClient
-    storing: Storing
+    storing: AnswerKeeping
     following: FollowParts
 
 
@@ -128,8 +128,7 @@ class JobSource:
 
     async def _turn(self, missed: Missed | None) -> Answered | Turn | Free:
         cache, job = self._parts.cache, self._job
-        if cache is None or missed is None or missed.shadow_of:
-            # Nobody follows who only compares.
+        if cache is None or missed is None:
             return Turn(None)
         following, key = cache.following, missed.key
         found = await following.flights.acquire(job.tenant, key, job.id, fence=self._fence)

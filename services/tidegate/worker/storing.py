@@ -1,9 +1,14 @@
 """Whole answers, handed to the cache beside the work on other jobs."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+import structlog
+
 from tidegate.chassis.component import Deadline
+from tidegate.chassis.logs import describe_error
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.events import Completed
 from tidegate.contracts.jobs import QueuedJob
@@ -11,7 +16,9 @@ from tidegate.providers.routes import Target
 from tidegate.v1 import cache_pb2 as pb
 from tidegate.worker.cache_client import CacheClient, Missed
 from tidegate.worker.lead import Lead
-from tidegate.worker.metrics import CacheMetrics
+from tidegate.worker.metrics import WorkerCacheMetrics
+
+_log = structlog.stdlib.get_logger(module=__name__)
 
 # Each holds an answer and its request in memory.
 _AT_ONCE: Final = 64
@@ -21,12 +28,12 @@ _MOST_INT64: Final = 2**63 - 1
 _WHOLE: Final = ["stop"]
 
 
-class Storing:
+class AnswerKeeping:
     """A component; end it after all who have an answer, and before the client and the flights."""
 
-    name = "storing"
+    name = "answer-keeping"
 
-    def __init__(self, client: CacheClient, guard: TaskGuard, metrics: CacheMetrics) -> None:
+    def __init__(self, client: CacheClient, guard: TaskGuard, metrics: WorkerCacheMetrics) -> None:
         self._client = client
         self._guard = guard
         self._metrics = metrics
@@ -48,15 +55,18 @@ class Storing:
 
         That is given up once the answer is stored: who asks the same finds the one or the other.
         """
-        request = self._request(job, end, lead)
-        if request is None:
+        make = self._request(job, end, lead)
+        if make is None:
             lead.give_up()
             return
-        task = self._guard.spawn("cache-store", self._store(request, lead))
+        task = self._guard.spawn("cache-store", self._store(make, lead))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _request(self, job: QueuedJob, end: Completed, lead: Lead) -> pb.StoreRequest | None:
+    def _request(
+        self, job: QueuedJob, end: Completed, lead: Lead
+    ) -> Callable[[], pb.StoreRequest] | None:
+        """What makes the request; None: there is nothing to be stored."""
         missed, target, text = lead.missed, lead.target, lead.text
         if missed is None or target is None or not text or end.finish_reasons != _WHOLE:
             return None
@@ -67,11 +77,15 @@ class Storing:
         if len(self._tasks) >= _AT_ONCE:
             self._metrics.stores.labels("crowded").inc()
             return None
-        return store_request(job, end, text, target=target, missed=missed)
+        return partial(store_request, job, end, text, target=target, missed=missed)
 
-    async def _store(self, request: pb.StoreRequest, lead: Lead) -> None:
+    async def _store(self, make: Callable[[], pb.StoreRequest], lead: Lead) -> None:
         try:
-            await self._client.store(request)
+            await self._client.store(make())
+        except Exception as error:
+            # The caller has the answer: whatever it is that cannot be told, the worker goes on.
+            self._metrics.stores.labels("failed").inc()
+            _log.error("an answer could not be handed over", why=describe_error(error))
         finally:
             lead.give_up()
 

@@ -115,7 +115,7 @@ def test_before_anything_is_removed_it_is_named(given: list[str], question: str)
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("24h", 86_400), ("7d", 604_800)]
+    ("given", "seconds"), [("90s", 90), ("1.5m", 90), ("24h", 86_400), ("7d", 604_800)]
 )
 def test_times_have_units(monkeypatch: pytest.MonkeyPatch, given: str, seconds: float) -> None:
     asked: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def test_times_have_units(monkeypatch: pytest.MonkeyPatch, given: str, seconds: 
     assert asked == [{"older_than_s": seconds}]
 
 
-@pytest.mark.parametrize("given", ["", "h", "-5s", "1y", "nan", "99999999d"])
+@pytest.mark.parametrize("given", ["", "90", "h", "-5s", "1y", "nan", "99999999d"])
 def test_what_is_no_time_is_refused(given: str) -> None:
     result = CliRunner().invoke(main, ["cache", "invalidate", "--yes", "--older-than", given])
     assert (result.exit_code, "such as 90s" in result.output) == (2, True)

@@ -1,5 +1,6 @@
 """Where a batch job waits: in its slot, or in the queue."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -41,6 +42,7 @@ def calls(
     *,
     outdated: bool = False,
     lead: Lead | None = None,
+    course: type[Course] = Course,
 ) -> JobCalls:
     parts = CallParts(
         clients=UNUSED, waits=waits, tracing=UNUSED, metrics=UNUSED, clock=lambda: NOW
@@ -50,7 +52,7 @@ def calls(
     course_parts = CourseParts("w", UNUSED, UNUSED, clock=lambda: NOW, monotonic=lambda: NOW)
     return JobCalls(
         parts,
-        Course(course_parts, held, JOB, UNUSED, UNUSED, number=0),
+        course(course_parts, held, JOB, UNUSED, UNUSED, number=0),
         held,
         JOB,
         UNUSED,
@@ -120,3 +122,27 @@ async def test_an_interactive_job_leads_on_while_it_waits() -> None:
     lead = Given()
     await calls(waits_of(16), JobClass.INTERACTIVE, lead=lead).wait(Reason.CIRCUIT_OPEN, NOW + 9)
     assert lead.stands
+
+
+class Slow(Course):
+    """Its append takes so long that its lead is over before it is stored."""
+
+    lead: Given
+    excused = 0
+
+    async def begin_call(self, *_: Any, **__: Any) -> Any:
+        self.lead.give_up()
+
+    def failed(self, why: str, *, excused: bool) -> None:
+        Slow.excused += excused
+
+
+async def test_a_lease_that_runs_out_while_the_attempt_begins_is_no_reason_to_call() -> None:
+    """Somebody else may have called meanwhile; and what was not called for costs no attempt."""
+    Slow.lead, Slow.excused = Given(), 0
+    job = calls(waits_of(16), lead=Slow.lead, course=Slow)
+    target: Any = SimpleNamespace(key=("p", "m"))
+    permit: Any = SimpleNamespace(answering=None)
+    with pytest.raises(UnledError):
+        await job.call(target, permit)
+    assert (Slow.excused, job.left) == (1, 1)
