@@ -8,7 +8,7 @@ On a Qdrant server too where TIDEGATE_TEST_QDRANT_URL names one that tests may w
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +23,13 @@ from tests.support.cache_stores import (
     drawn_vector,
     embedded_store,
     entry,
+    memory_folder,
     qdrant_store,
     vector,
 )
 from tidegate.cache.entries import Entry, Scored, Selection, Store, StoreError, Vector
+from tidegate.cache.stores import embedded, qdrant
+from tidegate.cache.stores.payload import Payload, payload_of
 
 # What the client's own server cannot do, and need not.
 pytestmark = [
@@ -37,13 +40,20 @@ pytestmark = [
 KINDS = ["embedded", "memory", *(["server"] if SERVER_URL else [])]
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """As pytest has it, and quicker."""
+    with memory_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store of each kind."""
     if request.param == "embedded":
         # So few that search indexes are made all the time.
-        async with embedded_store(tmp_path, head_entries=60) as embedded:
-            yield embedded
+        async with embedded_store(tmp_path, head_entries=60) as opened:
+            yield opened
     else:
         async with qdrant_store(
             ":memory:" if request.param == "memory" else SERVER_URL or ""
@@ -126,6 +136,20 @@ async def test_the_nearest_come_first_with_their_cosines(store: Store) -> None:
     assert [each.entry.id for each in near] == [entry(number).id for number in (3, 1, 5, 2)]
     everything = await search(store, vector(1), limit=100)
     assert [each.score for each in everything] == pytest.approx(sorted(cosines)[::-1], abs=1e-4)
+
+
+async def test_an_entry_of_a_later_release_does_not_cost_the_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(made: Entry) -> Payload:
+        return {name: value for name, value in payload_of(made).items() if name != "finish_reason"}
+
+    for module in (embedded, qdrant):
+        monkeypatch.setattr(module, "payload_of", later)
+    await store.put(entry(1), vector(1))
+    monkeypatch.undo()
+    await store.put(entry(2), vector(0.9))
+    assert await found(store, vector(1)) == [entry(2).text]
 
 
 async def test_another_tenants_answer_is_never_found(store: Store) -> None:

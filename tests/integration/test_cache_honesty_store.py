@@ -90,3 +90,30 @@ async def _try(world: LogWorld) -> Record | None:
         return await kept(world)
     except HonestyAwayError:
         return None
+
+
+async def test_what_a_newer_release_wrote_stays(world: LogWorld) -> None:
+    """While releases are mixed, the older one must not undo what the newer one has learnt."""
+    newer = b'{"threshold":0.92,"embedder":"e","steps":"as a newer one writes them","v":2}'
+    await world.jetstream.publish(honesty_subject("acme"), newer, {})
+    made = book(world)
+    await made.start()
+    made.tell("acme", SHADOW_RIGHT)
+    await made.stop(Deadline(5))
+    stored = await world.jetstream.last(HONESTY_STREAM, honesty_subject("acme"))
+    assert stored is not None
+    assert stored.payload == newer
+    assert made.record("acme").right == 1
+
+
+async def test_a_stream_that_was_emptied_is_written_to_again(world: LogWorld) -> None:
+    made = book(world)
+    for _ in range(3):
+        made.tell("acme", SHADOW_RIGHT)
+        await made.stop(Deadline(5))
+    await world.jetstream.api(f"STREAM.PURGE.{HONESTY_STREAM}")
+    made.tell("acme", SHADOW_WRONG)
+    await made.stop(Deadline(5))
+    record = await kept(world)
+    assert record is not None
+    assert (record.right, record.wrong) == (0, 1)

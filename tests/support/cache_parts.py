@@ -96,7 +96,10 @@ class WordsEmbedder:
 
 
 class ListStore:
-    """A store. `away`: it answers nothing; `careless`: it filters nothing."""
+    """A store. `away`: it answers nothing; `careless`: it filters nothing.
+
+    `late`: what is put is kept, and nobody hears of it; `ill` is raised by removals, one by each.
+    """
 
     name = "store"
     kind = "embedded"
@@ -106,6 +109,9 @@ class ListStore:
         self.careless = careless
         self.kept: dict[tuple[str, str], tuple[Entry, Vector | None]] = {}
         self.held: asyncio.Event | None = None
+        self.late = False
+        self.ill: list[Exception] = []
+        self.put_ids: list[str] = []
 
     async def start(self) -> None:
         """Nothing."""
@@ -134,13 +140,18 @@ class ListStore:
     async def put(self, entry: Entry, vector: Vector | None) -> None:
         """As `Store` has it."""
         self._check()
+        self.put_ids.append(entry.id)
         if self.held is not None:
             await self.held.wait()
         self.kept[entry.tenant, entry.id] = (entry, vector)
+        if self.late:
+            raise StoreError("no answer in time")
 
     async def remove(self, selection: Selection) -> int:
         """As `Store` has it."""
         self._check()
+        if self.ill:
+            raise self.ill.pop()
         found = [key for key, (entry, _) in self.kept.items() if _selected(entry, selection)]
         for key in found:
             del self.kept[key]
@@ -172,16 +183,21 @@ def _selected(entry: Entry, selection: Selection) -> bool:
 
 
 class ListHonesty(HonestyStore):
-    """What is kept of tenants' hits, as JetStream keeps it; `away`: it does not answer."""
+    """What is kept of tenants' hits, as JetStream keeps it.
+
+    `away`: it does not answer; `refuses`: the tenants for whom another is always quicker.
+    """
 
     def __init__(self) -> None:
         self.away = False
+        self.refuses: set[str] = set()
         self.kept: dict[str, Kept] = {}
         self.sequence = 0
 
     async def put(self, tenant: str, record: Record, base: int) -> Kept | None:
         """As `HonestyStore` has it."""
-        if (await self.last(tenant)).sequence != base:
+        await asyncio.sleep(0)
+        if tenant in self.refuses or (await self.last(tenant)).sequence != base:
             return None
         self.sequence += 1
         self.kept[tenant] = Kept(tenant, record, self.sequence)
@@ -247,7 +263,7 @@ class CacheParts:
         self.honesty = HonestyBook(
             self.honesty_store,
             self.guard,
-            HonestyPolicy(),
+            HonestyPolicy(discount=policy.threshold - policy.lowest),
             metrics.judgements,
             threshold=policy.threshold,
             embedder=lambda: questions.embedder,
@@ -265,7 +281,9 @@ class CacheParts:
         self.forgotten = Forgotten(lambda: self.now)
         self.shadows = Shadows(parts, verifier, self.guard, agreement=0.75)
         self.lookups = Lookups(parts, search, verifier, options)
-        self.storing = Storing(parts, self.shadows, self.forgotten, keeping or KeepingOptions())
+        self.storing = Storing(
+            parts, self.shadows, self.forgotten, self.guard, keeping or KeepingOptions()
+        )
         self.explaining = Explaining(search, options.limits, verifies=verifier is not None)
         self.upkeep = Upkeep(parts, self.forgotten, self.guard, threshold=policy.threshold)
 

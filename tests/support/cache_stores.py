@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,22 @@ DIMENSION = 8
 
 SERVER_URL = os.environ.get("TIDEGATE_TEST_QDRANT_URL")
 """A Qdrant server that tests may make collections on, and remove them from."""
+
+
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 2**30
+
+
+@contextlib.contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder in memory where there is room, else on the disk: the engine waits for it often.
+
+    What a kill of processes leaves is the same in both.
+    """
+    has_room = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    within = _MEMORY if has_room and os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tidegate-", dir=within) as folder:
+        yield Path(folder)
 
 
 def clock() -> float:

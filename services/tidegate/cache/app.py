@@ -11,6 +11,7 @@ import structlog
 
 from tidegate.cache.calibration import Calibration, CalibrationError, UncalibratedError
 from tidegate.cache.calibration_file import calibration_for, read_calibration
+from tidegate.cache.decision import Policy
 from tidegate.cache.embedders.local import LocalEmbedder
 from tidegate.cache.embedders.models import minilm, model_in
 from tidegate.cache.embedders.remote import RemoteEmbedder
@@ -142,6 +143,7 @@ def _compose(made: _Made, fleet: FleetKey, keyring: Keyring) -> Cache:
         parts.store,
         parts.honesty,
         shadows,
+        core.storing,
         upkeep,
         grpc,
         before_nats=[keyring, *([] if upstream is None else [upstream.routes_file])],
@@ -175,9 +177,7 @@ def _make_core(
         temperature=settings.cache_max_temperature,
         question_characters=settings.cache_max_question_characters,
     )
-    band_low = None if settings.verifier_model is None else settings.verifier_band_low
-    policy = policy_of(settings, band_low=band_low)
-    search = Search(parts, policy, compare, agreement=settings.answer_agreement)
+    search = Search(parts, _policy(settings), compare, agreement=settings.answer_agreement)
     looking = LookupOptions(limits, settings.cache_deadline_seconds, settings.shadow_share)
     keeping = KeepingOptions(
         limits,
@@ -187,7 +187,7 @@ def _make_core(
     )
     return Core(
         lookups=Lookups(parts, search, verifier, looking),
-        storing=Storing(parts, shadows, forgotten, keeping),
+        storing=Storing(parts, shadows, forgotten, made.base.guard, keeping),
         explaining=Explaining(search, limits, verifies=verifier is not None),
         upkeep=upkeep,
         store=parts.store.kind,
@@ -197,13 +197,23 @@ def _make_core(
     )
 
 
+def _policy(settings: CacheSettings) -> Policy:
+    band_low = None if settings.verifier_model is None else settings.verifier_band_low
+    return policy_of(settings, band_low=band_low)
+
+
+def _honesty_policy(settings: CacheSettings) -> HonestyPolicy:
+    policy = _policy(settings)
+    return HonestyPolicy(settings.max_false_hits, discount=policy.threshold - policy.lowest)
+
+
 def _make_parts(made: _Made) -> Parts:
     settings, base, outside = made.settings, made.base, made.outside
     questions = Questions(_make_embedder(made), _calibrations(settings, outside))
     honesty = HonestyBook(
         HonestyStore(base.jetstream),
         base.guard,
-        HonestyPolicy(max_wrong=settings.max_false_hits),
+        _honesty_policy(settings),
         made.metrics.judgements,
         threshold=settings.cache_threshold,
         embedder=lambda: questions.embedder,

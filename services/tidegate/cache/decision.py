@@ -8,7 +8,8 @@ not, nor the other way round.
 
 A candidate has rivals: entries nearly as near whose answers say something else, and of which the
 guard is not certain that they are about something else. Which of them is meant cannot be told, so
-none is served. What is near, and neither served nor certainly different, may be left to a verifier.
+none is served. What is near, and neither served nor certainly different, may be left to a verifier,
+unless it has rivals: they are compared with one another by no one.
 """
 
 import math
@@ -25,6 +26,10 @@ _ANOTHER_LANGUAGE: Final = Objection("language", "one is in English, the other i
 
 STRICTEST: Final = 0.99
 """No threshold is raised above it; one that is set higher stays."""
+
+STEP: Final = 0.01
+"""What a breach adds to every threshold."""
+_KEPT: Final = 0.75
 
 Compare = Callable[[str, str], Comparison]
 Agree = Callable[[Entry, Entry], bool]
@@ -56,7 +61,7 @@ class Standing(StrEnum):
     BELOW = "below"
     GUARDED = "guarded"
     DISPUTED = "disputed"
-    """It would be served, but for a rival."""
+    """It would be served, or put to the verifier, but for a rival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,12 @@ class Policy:
     rival_margin: float = 0.0
     band_low: float | None = None
     foreign_margin: float = 0.04
+
+    @property
+    def lowest(self) -> float:
+        """The lowest of the thresholds: below it nothing is served."""
+        given = (self.threshold, self.accounted, self.extra, self.band_low)
+        return min(each for each in given if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +130,12 @@ class Decision:
     """What was looked at, nearest first, and what comes of it.
 
     Either `served`, or else those that are `near` (nearest first), or else the `reason` of a miss.
+    `contested`: one would be served, but for a rival.
     """
 
     judged: tuple[Judged, ...]
     reason: MissReason
+    contested: bool = False
 
     @property
     def served(self) -> Judged | None:
@@ -131,23 +144,28 @@ class Decision:
 
     @property
     def near(self) -> tuple[Judged, ...]:
-        """What a verifier may be asked about, where nothing is served."""
-        return tuple(self._of(Standing.NEAR))
+        """What a verifier may be asked about, where nothing is served.
+
+        Nothing where it is contested: a yes would not tell which of the rivals is meant.
+        """
+        return () if self.contested else tuple(self._of(Standing.NEAR))
 
     def _of(self, standing: Standing) -> Iterator[Judged]:
         return (each for each in self.judged if each.standing is standing)
 
 
-def thresholds_for(
-    policy: Policy, question: str, *, tightened: float = 0.0, scale: Scale
-) -> Thresholds:
-    """What a question is measured by; `tightened` is what its tenant's shadows added."""
+def thresholds_for(policy: Policy, question: str, *, steps: int = 0, scale: Scale) -> Thresholds:
+    """What a question is measured by; `steps` is how often its tenant's shadows tightened it."""
     english = is_english(question)
-    margin = tightened + (0.0 if english else policy.foreign_margin)
-    told = raised(policy.threshold, margin)
+    margin = 0.0 if english else policy.foreign_margin
+
+    def strict(threshold: float) -> float:
+        return stricter(policy.threshold, threshold, steps, margin=margin)
 
     def scaled(threshold: float | None) -> float | None:
-        return None if threshold is None else scale(raised(threshold, margin))
+        return None if threshold is None else scale(strict(threshold))
+
+    told = strict(policy.threshold)
 
     return Thresholds(
         told=told,
@@ -157,6 +175,16 @@ def thresholds_for(
         extra=scaled(policy.extra) if english else None,
         rival_margin=policy.rival_margin,
     )
+
+
+def stricter(plain: float, threshold: float, steps: int, *, margin: float = 0.0) -> float:
+    """A threshold after so many steps, where `plain` is the one that discounts are taken off.
+
+    Each step adds STEP, and takes away a quarter of the discount that is left: by steps alone, hits
+    far below the plain threshold would go on for dozens of them.
+    """
+    discount = max(plain - threshold, 0.0)
+    return raised(threshold, steps * STEP + discount * (1 - _KEPT**steps) + margin)
 
 
 def raised(threshold: float, by: float) -> float:
@@ -186,9 +214,9 @@ def decide(
         if scored.score < thresholds.lowest and not thorough:
             break
         standing = court.judge(scored).standing
-        if standing in {Standing.SERVED, Standing.DISPUTED} and not thorough:
+        if (standing is Standing.SERVED or court.contested) and not thorough:
             break
-    return Decision(tuple(court.judged), _reason(ordered, court.judged))
+    return Decision(tuple(court.judged), _reason(ordered, court.judged), court.contested)
 
 
 def standing_of(score: float, comparison: Comparison, thresholds: Thresholds) -> Standing:
@@ -222,6 +250,7 @@ class _Court:
         self._agree = agree
         self._comparisons: dict[str, Comparison] = {}
         self.judged: list[Judged] = []
+        self.contested = False
 
     def judge(self, scored: Scored) -> Judged:
         """What becomes of a candidate."""
@@ -229,19 +258,20 @@ class _Court:
         if self._english != is_english(scored.entry.question):
             comparison = Comparison((*comparison.objections, _ANOTHER_LANGUAGE))
         standing = standing_of(scored.score, comparison, self._thresholds)
-        if standing is Standing.SERVED and self._is_disputed(scored):
+        if standing in {Standing.SERVED, Standing.NEAR} and self._is_disputed(scored):
+            self.contested = self.contested or standing is Standing.SERVED
             standing = Standing.DISPUTED
         told = tuple(str(each) for each in comparison.objections)
         judged = Judged(scored, standing, told, tuple(each.rule for each in comparison.objections))
         self.judged.append(judged)
         return judged
 
-    def _is_disputed(self, served: Scored) -> bool:
-        low = served.score - self._thresholds.rival_margin
+    def _is_disputed(self, chosen: Scored) -> bool:
+        low = chosen.score - self._thresholds.rival_margin
         return self._thresholds.rival_margin > 0 and any(
-            not self._agree(served.entry, rival.entry) and not self._comparison(rival.entry).certain
+            not self._agree(chosen.entry, rival.entry) and not self._comparison(rival.entry).certain
             for rival in self._ordered
-            if rival is not served and rival.score >= low
+            if rival is not chosen and rival.score >= low
         )
 
     def _comparison(self, entry: Entry) -> Comparison:

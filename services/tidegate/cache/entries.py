@@ -1,13 +1,21 @@
 """What the cache keeps, and what every store of it can do."""
 
+import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 """A question's embedding: one dimension, unit length."""
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether the text is a UUID in its usual form; nothing else names an entry."""
+    return _UUID.fullmatch(text) is not None
 
 
 class StoreError(Exception):

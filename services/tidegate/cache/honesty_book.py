@@ -7,6 +7,7 @@ answer, what was known last holds, with what was judged here since.
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -23,6 +24,8 @@ _log = structlog.stdlib.get_logger(module=__name__)
 _READ_SECONDS: Final = 30.0
 _AGAIN_SECONDS: Final = (0.5, 2.0)
 _STOP_SECONDS: Final = 1.0
+# Writes of one tenant in one exchange, each after another process was quicker.
+_TRIES: Final = 16
 _NOT_STORED: Final = Kept("", None, 0)
 
 
@@ -103,31 +106,38 @@ class HonestyBook:
             return
 
     async def _sync(self) -> bool:
-        """Reads what others stored and stores what was judged here; whether both worked."""
+        """Reads what others stored and stores what was judged here; whether all of that is done."""
         self._told.clear()
         try:
             async with self._syncing:
-                await self._exchange()
+                return await self._exchange()
         except HonestyAwayError as error:
             _log.debug("judgements of hits are not exchanged", error=describe_error(error))
             return False
-        return True
 
-    async def _exchange(self) -> None:
+    async def _exchange(self) -> bool:
         for kept in await self._store.after(self._seen):
             self._take(kept)
             self._seen = max(self._seen, kept.sequence)
-        for tenant in tuple(self._pending):
-            await self._push(tenant)
+        pushed = [await self._push(tenant) for tenant in tuple(self._pending)]
+        return all(pushed)
 
-    async def _push(self, tenant: str) -> None:
-        while tally := self._pending.get(tenant):
+    async def _push(self, tenant: str) -> bool:
+        """Stores what was judged of a tenant's hits; whether nothing is left for the next time."""
+        for _ in range(_TRIES):
+            tally = self._pending.get(tenant)
+            if not tally:
+                self._pending.pop(tenant, None)
+                return True
             before = self._kept.get(tenant, _NOT_STORED)
+            if before.newer:
+                # It goes on counting here alone.
+                return True
             record = self._begun(before.record)
             after = judged(record, tally, self._policy)
             kept = await self._store.put(tenant, after, before.sequence)
             if kept is None:
-                self._take(await self._store.last(tenant))
+                self._correct(await self._store.last(tenant))
                 continue
             self._take(kept)
             self._pending[tenant] -= tally
@@ -138,7 +148,20 @@ class HonestyBook:
                     tenant=tenant,
                     steps=after.steps,
                 )
-        self._pending.pop(tenant, None)
+        return not self._pending.get(tenant)
+
+    def _correct(self, kept: Kept) -> None:
+        """Takes what the stream's leader says, which lags behind nothing.
+
+        A lower sequence than was seen: the stream was emptied or restored, and its numbers say
+        something else now. All of it is read again, and until then what was known holds.
+        """
+        if kept.sequence < self._kept.get(kept.tenant, _NOT_STORED).sequence:
+            self._seen = 0
+            self._kept = {
+                tenant: replace(known, sequence=0) for tenant, known in self._kept.items()
+            }
+        self._kept[kept.tenant] = kept
 
     def _take(self, kept: Kept) -> None:
         known = self._kept.get(kept.tenant, _NOT_STORED)

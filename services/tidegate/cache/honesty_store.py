@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from tidegate.cache.honesty import Record
+from tidegate.cache.honesty import HONESTY_VERSION, Record
 from tidegate.chassis.jetstream import (
     WRONG_LAST_SEQUENCE,
     JetStream,
@@ -28,7 +28,14 @@ from tidegate.contracts.subjects import (
 )
 
 _TRIES: Final = 2
+
+
+class _Versioned(msgspec.Struct):
+    v: int = HONESTY_VERSION
+
+
 _decoder = msgspec.json.Decoder(Record)
+_version_decoder = msgspec.json.Decoder(_Versioned)
 _encoder = msgspec.json.Encoder()
 
 
@@ -38,11 +45,15 @@ class HonestyAwayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is stored of a tenant; record None: nothing that this release can read."""
+    """What is stored of a tenant; record None: nothing that this release can read.
+
+    `newer`: a newer release wrote it, and it is not to be written over.
+    """
 
     tenant: str
     record: Record | None
     sequence: int
+    newer: bool = False
 
 
 class HonestyStore:
@@ -112,7 +123,9 @@ class HonestyStore:
 def _kept(stored: Stored) -> Kept:
     tenant = stored.subject.rsplit(".", 1)[-1]
     try:
+        if _version_decoder.decode(stored.payload).v > HONESTY_VERSION:
+            return Kept(tenant, None, stored.sequence, newer=True)
         return Kept(tenant, _decoder.decode(stored.payload), stored.sequence)
     except UNDECODABLE:
-        # A newer release's, or an operator's, who had it forgotten by an empty message.
+        # An operator's, who had it forgotten by an empty message.
         return Kept(tenant, None, stored.sequence)

@@ -148,14 +148,6 @@ def entry_id_of(key: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, key))
 
 
-def is_entry_id(text: str) -> bool:
-    """Whether the text is a UUID in its usual form; nothing else names an entry."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
-
-
 def digest_of(*parts: str) -> str:
     """SHA-256 over a canonical JSON array of the parts, as 64 hexadecimal digits."""
     return sha256(_encoder.encode([_VERSION, *parts])).hexdigest()

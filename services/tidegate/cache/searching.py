@@ -87,7 +87,7 @@ class Search:
         return thresholds_for(
             self._policy,
             prompt.question,
-            tightened=self._honesty.record(prompt.tenant).tightened,
+            steps=self._honesty.record(prompt.tenant).steps,
             scale=self._questions.scale,
         )
 

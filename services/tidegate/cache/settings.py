@@ -150,7 +150,7 @@ class CacheDecisionSettings(ServiceSettings):
         ),
     )
     cache_extra_discount: float = Field(
-        0.12,
+        0.04,
         ge=0,
         le=0.5,
         description=(
@@ -229,8 +229,9 @@ class CacheHonestySettings(ServiceSettings):
         gt=0,
         lt=1,
         description=(
-            "Share of hits that may be wrong. Where more are, of at least 20 and at 95 % "
-            "confidence, the tenant's threshold is tightened by 0.01, up to 0.99."
+            "Share of hits that may be wrong. Where more are, of at least 20 shadows and at 95 % "
+            "confidence, the tenant's threshold rises by 0.01 and its discounts shrink by a "
+            "quarter, until the lowest in force is 0.99."
         ),
     )
     verifier_model: str | None = Field(

@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 import structlog
 
-from tidegate.cache.entries import Entry, Selection, StoreError
+from tidegate.cache.entries import Entry, Selection, StoreError, is_entry_id
 from tidegate.cache.honesty import SHADOW_RIGHT, SHADOW_WRONG
 from tidegate.cache.parts import Parts
 from tidegate.cache.questions import NoVector, NoVectorError
-from tidegate.cache.request import Prompt, is_entry_id
+from tidegate.cache.request import Prompt
 from tidegate.cache.verifier import Verifier
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.logs import describe_error
@@ -82,11 +82,19 @@ class Shadows:
         task.add_done_callback(self._tasks.discard)
 
     async def _compare(self, prompt: Prompt, shadowed: Entry, text: str) -> None:
-        right = await self._is_right(prompt, shadowed, text)
-        if right is None:
-            self._count("not_compared")
-            return
-        self._count("right" if right else "wrong")
+        """Raises nothing: a comparison is not worth the process that makes it."""
+        verdict = "not_compared"
+        try:
+            right = await self._is_right(prompt, shadowed, text)
+            if right is not None:
+                verdict = "right" if right else "wrong"
+                await self._conclude(prompt, shadowed, right=right)
+        except Exception as error:
+            _log.error("a shadow was not dealt with", error=describe_error(error))
+        finally:
+            self._count(verdict)
+
+    async def _conclude(self, prompt: Prompt, shadowed: Entry, *, right: bool) -> None:
         self._honesty.tell(prompt.tenant, SHADOW_RIGHT if right else SHADOW_WRONG)
         if right or shadowed.id == prompt.entry_id:
             # The latter was replaced by the model's answer.

@@ -1,7 +1,10 @@
 """Storing: what a model answered, kept with its question, and compared after a shadow."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -12,9 +15,19 @@ from tidegate.cache.parts import Parts
 from tidegate.cache.questions import NoVectorError
 from tidegate.cache.request import DEFAULT_LIMITS, Bypass, Limits, Prompt, read_prompt
 from tidegate.cache.shadows import Shadows
+from tidegate.chassis.component import Deadline
 from tidegate.chassis.logs import describe_error
+from tidegate.chassis.tasks import TaskGuard
+
+T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger(module=__name__)
+
+# Each holds an answer in memory.
+_AT_ONCE: Final = 256
+# Each holds a job's name.
+_MOST_LATER: Final = 10_000
+_STOP_SECONDS: Final = 2.0
 
 
 class NotKept(StrEnum):
@@ -46,7 +59,8 @@ class Answer:
 class KeepingOptions:
     """`ttl` is seconds, of which a random share up to `jitter` is taken off.
 
-    `gists`: whether to keep what answers say, for telling rivals from one another.
+    `gists`: whether to keep what answers say, for telling rivals from one another. `again` are the
+    pauses, in seconds, before a deleted job's answer is removed again where it may be there still.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -54,13 +68,21 @@ class KeepingOptions:
     jitter: float = 0.1
     answer_bytes: int = 256 * 1024
     gists: bool = True
+    again: tuple[float, ...] = (0.5, 2.0, 8.0)
 
 
 class Storing:
-    """Stores."""
+    """A component: what it begins to keep it ends, although whoever asked has gone."""
+
+    name = "storing"
 
     def __init__(
-        self, parts: Parts, shadows: Shadows, forgotten: Forgotten, options: KeepingOptions
+        self,
+        parts: Parts,
+        shadows: Shadows,
+        forgotten: Forgotten,
+        guard: TaskGuard,
+        options: KeepingOptions,
     ) -> None:
         self._store = parts.store
         self._questions = parts.questions
@@ -69,7 +91,20 @@ class Storing:
         self._now_ms = parts.now_ms
         self._shadows = shadows
         self._forgotten = forgotten
+        self._guard = guard
         self._options = options
+        self._putting: set[asyncio.Task[Any]] = set()
+        self._later: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Nothing is there to be kept yet."""
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Gives what is being kept a moment; nothing is removed later."""
+        if self._putting:
+            await asyncio.wait(self._putting, timeout=min(deadline.remaining() / 2, _STOP_SECONDS))
+        for task in self._putting | self._later:
+            task.cancel()
 
     async def store(
         self, tenant: str, model: str, body: bytes, answer: Answer, *, shadow_of: str = ""
@@ -125,10 +160,59 @@ class Storing:
             return ""
 
     async def _put(self, entry: Entry, vector: Vector | None) -> None:
-        await self._store.put(entry, vector)
-        if (entry.tenant, entry.job_id) in self._forgotten:
-            # Its job was deleted in between: whichever came first in the store, it goes.
-            await self._store.remove(Selection(entry.tenant, job_id=entry.job_id))
+        """In a task of its own: a caller that goes must not leave a deleted job's answer behind."""
+        if len(self._putting) >= _AT_ONCE:
+            raise StoreError("too much is being stored")
+        error = await asyncio.shield(self._spawn(self._putting, self._kept(entry, vector)))
+        if error is not None:
+            raise error
+
+    async def _kept(self, entry: Entry, vector: Vector | None) -> Exception | None:
+        """Keeps an entry, unless its job was deleted; what went wrong."""
+        job = (entry.tenant, entry.job_id)
+        if job in self._forgotten:
+            return None
+        failed: Exception | None = None
+        try:
+            await self._store.put(entry, vector)
+        except StoreError as error:
+            failed = error
+        except Exception as error:
+            # It is the caller's to hear of, who may have gone, and no end of the process.
+            _log.error("an answer was not kept", error=describe_error(error))
+            failed = error
+        # Deleted in between: whichever came first in the store, it goes. What failed may have been
+        # done all the same, or be done yet.
+        removed = await self._removed(job)
+        if (failed is not None or not removed) and len(self._later) < _MOST_LATER:
+            self._spawn(self._later, self._remove_again(job))
+        return failed
+
+    async def _remove_again(self, job: tuple[str, str]) -> None:
+        for pause in self._options.again:
+            await asyncio.sleep(pause)
+            await self._removed(job)
+
+    async def _removed(self, job: tuple[str, str]) -> bool:
+        """Removes a job's answers if it was deleted; whether none is left that should go."""
+        if job not in self._forgotten:
+            return True
+        tenant, job_id = job
+        try:
+            await self._store.remove(Selection(tenant, job_id=job_id))
+        except Exception as error:
+            # Whatever it is: it is tried again, and this task may not end the process.
+            _log.warning("a deleted job's answer was not removed", error=describe_error(error))
+            return False
+        return True
+
+    def _spawn(
+        self, tasks: set[asyncio.Task[Any]], work: Coroutine[Any, Any, T]
+    ) -> asyncio.Task[T]:
+        task = self._guard.spawn("cache-store", work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
 
     def _entry(self, prompt: Prompt, answer: Answer, gist: str) -> Entry:
         now_ms, options = self._now_ms(), self._options

@@ -7,11 +7,10 @@ from typing import Final
 import structlog
 
 from tidegate.cache.decision import raised
-from tidegate.cache.entries import Selection, StoreError
+from tidegate.cache.entries import Selection, StoreError, is_entry_id
 from tidegate.cache.forgotten import Forgotten
 from tidegate.cache.honesty import CONFIRMED, REPORTED, Record
 from tidegate.cache.parts import Parts
-from tidegate.cache.request import is_entry_id
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.logs import describe_error
 from tidegate.chassis.tasks import TaskGuard

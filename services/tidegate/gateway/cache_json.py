@@ -70,8 +70,9 @@ class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CandidateJson(msgspec.Struct, frozen=True):
     """An entry near the question: `score` is the cosine of both questions.
 
-    `verdict` is served, near (to be put to the verifier), below or guarded; `objections` are the
-    guard's. `job_id` is the job whose answer it is.
+    `verdict` is served, near (to be put to the verifier), below, guarded, or disputed (but for a
+    rival nearly as near with another answer, it would be served or put to the verifier).
+    `objections` are the guard's. `job_id` is the job whose answer it is.
     """
 
     entry_id: str

@@ -55,7 +55,8 @@ class Found:
 class Missed:
     """There is none; the model's may be stored. `key` names the request within its tenant.
 
-    `shadow_of`: there is one, in this entry, which the model's is to be compared with.
+    It is empty where the cache did not say in time: then nobody can follow. `shadow_of`: there is
+    one, in this entry, which the model's is to be compared with.
     """
 
     key: str
@@ -183,7 +184,9 @@ class CacheClient:
         # One that refuses, a wrong key say, is no more use than one that is away.
         self._rest.failed(self._monotonic())
         self._say("the cache is not asked", error)
-        return Asked(_AWAY.get(error.code(), "error"), None)
+        outcome = _AWAY.get(error.code(), "error")
+        # It was late for the lookup, and need not be for the answer.
+        return Asked(outcome, Missed("") if outcome == "timeout" else None)
 
     def _say(self, what: str, error: grpc.aio.AioRpcError) -> None:
         now, code = self._monotonic(), error.code()

@@ -34,7 +34,7 @@ class Lead:
     @property
     def mark(self) -> CacheMark | None:
         """What the log says of the cache."""
-        return None if self.missed is None else _MISS
+        return _MISS if self.missed is not None and self.missed.key else None
 
     @property
     def stands(self) -> bool:

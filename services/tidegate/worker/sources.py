@@ -128,7 +128,7 @@ class JobSource:
 
     async def _turn(self, missed: Missed | None) -> Answered | Turn | Free:
         cache, job = self._parts.cache, self._job
-        if cache is None or missed is None:
+        if cache is None or missed is None or not missed.key:
             return Turn(None)
         following, key = cache.following, missed.key
         found = await following.flights.acquire(job.tenant, key, job.id, fence=self._fence)

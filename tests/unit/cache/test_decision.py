@@ -146,12 +146,20 @@ def test_another_language_has_to_be_nearer_and_has_no_other_way() -> None:
 
 
 def test_what_shadows_have_learnt_makes_every_way_stricter() -> None:
-    policy = Policy(threshold=0.92, accounted=0.85, band_low=0.8)
-    tightened = thresholds_for(policy, "How much?", tightened=0.02, scale=lambda each: each / 2)
-    assert tightened.told == pytest.approx(0.94)
-    assert tightened.serve == pytest.approx(0.47)
-    assert tightened.accounted == pytest.approx(0.435)
-    assert tightened.band_low == pytest.approx(0.41)
+    policy = Policy(threshold=0.92, accounted=0.72, extra=0.8, band_low=0.88)
+    tightened = thresholds_for(policy, "How much?", steps=1, scale=lambda each: each / 2)
+    assert tightened.told == pytest.approx(0.93)
+    assert tightened.serve == pytest.approx(0.93 / 2)
+    assert tightened.accounted == pytest.approx((0.93 - 0.15) / 2)
+    assert tightened.extra == pytest.approx((0.93 - 0.09) / 2)
+    assert tightened.band_low == pytest.approx((0.93 - 0.03) / 2)
+
+
+def test_a_few_steps_leave_nothing_of_the_discounts() -> None:
+    """Hits at 0.72 would go on being wrong while the threshold above them rises to 0.99."""
+    policy = Policy(threshold=0.92, accounted=0.72, extra=0.8, band_low=0.85)
+    assert policy.lowest == 0.72
+    assert thresholds_for(policy, "How?", steps=9, scale=lambda each: each).lowest == STRICTEST
 
 
 _cosines = st.floats(0.5, 1.0)
@@ -241,3 +249,50 @@ def test_a_word_more_needs_more_nearness_than_none() -> None:
     ):
         found = decided(candidate(score), guard=Guard(comparison), at=at).served
         assert (found is not None) == served
+
+
+VERIFIED_RIVALLED = Thresholds(
+    told=0.92, serve=0.92, accounted=0.85, band_low=0.7, rival_margin=0.08
+)
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize(
+    ("others", "near"),
+    [
+        ([], True),
+        ([candidate(0.83, "b", "rival?")], False),
+        ([candidate(0.81, "b", "rival?")], True),
+        ([candidate(0.83, "b", "grave?")], True),
+    ],
+)
+def test_the_verifier_is_not_asked_about_one_of_rivals(
+    others: list[Scored], near: bool, thorough: bool
+) -> None:
+    """It compares two questions: it cannot know that another answer is as near."""
+    guard = Guard(UNSURE, {"grave?": GRAVE})
+    found = decide(
+        ASKED,
+        [candidate(0.9, "a"), *others],
+        VERIFIED_RIVALLED,
+        guard,
+        agree=answers_differ,
+        thorough=thorough,
+    )
+    assert found.served is None
+    assert bool(found.near) == near
+    assert near or found.reason is MissReason.DISPUTED
+
+
+def test_the_verifier_is_not_asked_where_anything_is_disputed() -> None:
+    """Of the three, the first says what the second says, and the third does not."""
+    guard = Guard(NOTHING, {"near?": UNSURE})
+    beside = [candidate(0.91, "a", "near?"), candidate(0.86, "b"), candidate(0.8, "c")]
+
+    def agree(one: Entry, other: Entry) -> bool:
+        return {one.id, other.id} == {"a", "b"}
+
+    found = decide(ASKED, beside, VERIFIED_RIVALLED, guard, agree=agree)
+    assert [each.standing for each in found.judged] == [Standing.NEAR, Standing.DISPUTED]
+    assert found.near == ()
+    assert found.reason is MissReason.DISPUTED

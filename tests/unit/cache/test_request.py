@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.cache_parts import chat, says
+from tidegate.cache.entries import is_entry_id
 from tidegate.cache.request import (
     Bypass,
     ExactOnly,
     Limits,
     Prompt,
-    is_entry_id,
     normalised,
     read_prompt,
 )

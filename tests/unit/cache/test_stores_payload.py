@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.cache.entries import Entry, StoreError
+from tidegate.cache.entries import Entry, StoreError, is_entry_id
 from tidegate.cache.stores.payload import (
     Space,
     checked_vector,
     collection_name,
     entry_of,
-    is_entry_id,
     payload_of,
 )
 

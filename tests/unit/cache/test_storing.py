@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from tests.support.cache_parts import JOB, TENANT, CacheParts, SaysVerifier, chat
+from tests.support.cache_parts import JOB, TENANT, CacheParts, ListStore, SaysVerifier, chat
 from tidegate.cache.decision import Policy
-from tidegate.cache.entries import Selection, StoreError
+from tidegate.cache.entries import Entry, Selection, StoreError, Vector
 from tidegate.cache.honesty import Tally
 from tidegate.cache.lookups import LookupOptions, Outcome, Tier
+from tidegate.cache.storing import KeepingOptions
 from tidegate.chassis.component import Deadline
 
 QUESTION = "How long does the delivery to the island take?"
@@ -63,6 +64,127 @@ async def test_an_answer_whose_job_is_deleted_while_it_is_stored_goes() -> None:
     cache.store.held.set()
     assert await storing == "deleted"
     assert cache.store.kept == {}
+
+
+async def storing_is_under_way(cache: CacheParts) -> asyncio.Task[str]:
+    """An answer whose question and gist are known, and which the store is about to keep."""
+    cache.store.held = asyncio.Event()
+    storing = asyncio.create_task(cache.keep(QUESTION, ANSWER))
+    while not cache.store.put_ids:
+        await asyncio.sleep(0)
+    await cache.upkeep.invalidate(Selection(TENANT, job_id=JOB))
+    return storing
+
+
+async def gone(cache: CacheParts) -> None:
+    """Returns when nothing is kept; fails the test where that never happens."""
+    async with asyncio.timeout(10):
+        while cache.store.kept or cache.store.ill:
+            await asyncio.sleep(0)
+
+
+async def test_a_deleted_jobs_answer_goes_although_the_store_did_not_say_that_it_kept_it() -> None:
+    cache = await CacheParts().start()
+    cache.store.late = True
+    storing = await storing_is_under_way(cache)
+    assert cache.store.held is not None
+    cache.store.held.set()
+    assert await storing == "store_away"
+    assert cache.store.kept == {}
+
+
+async def test_a_deleted_jobs_answer_goes_although_the_worker_no_longer_waits() -> None:
+    """Its deadline ends the call, and not what the store is doing."""
+    store = FarStore()
+    cache = await CacheParts(store=store).start()
+    storing = await storing_is_under_way(cache)
+    storing.cancel()
+    await asyncio.gather(storing, return_exceptions=True)
+    assert cache.store.held is not None
+    cache.store.held.set()
+    await asyncio.gather(*store.putting)
+    await cache.storing.stop(Deadline(10))
+    assert len(cache.store.put_ids) == 1
+    assert cache.store.kept == {}
+
+
+class FarStore(ListStore):
+    """It does what it was asked, whether or not anybody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.putting: list[asyncio.Task[None]] = []
+
+    async def put(self, entry: Entry, vector: Vector | None) -> None:
+        self.putting.append(asyncio.create_task(super().put(entry, vector)))
+        await asyncio.shield(self.putting[-1])
+
+
+@pytest.mark.parametrize("error", [StoreError("no answer"), RuntimeError("unforeseen")])
+async def test_a_deleted_jobs_answer_goes_although_it_could_not_be_removed_at_once(
+    error: Exception,
+) -> None:
+    cache = await CacheParts(keeping=KeepingOptions(again=(0, 0, 0))).start()
+    storing = await storing_is_under_way(cache)
+    cache.store.ill = [error, error]
+    assert cache.store.held is not None
+    cache.store.held.set()
+    assert await storing == "deleted"
+    await gone(cache)
+    assert cache.guard.fault is None
+
+
+async def test_an_answer_that_the_store_keeps_too_late_goes_when_its_job_is_deleted() -> None:
+    """The store does not answer in time, the job is deleted, and then the store keeps it."""
+    cache = await CacheParts(keeping=KeepingOptions(again=(0,) * 50)).start()
+    cache.store.late = True
+    assert await cache.keep(QUESTION, ANSWER) == "store_away"
+    cache.forgotten.add(TENANT, JOB)
+    assert len(cache.store.kept) == 1
+    await gone(cache)
+
+
+async def test_a_job_that_is_deleted_just_before_is_not_put() -> None:
+    cache = await CacheParts().start()
+    cache.embedder.held = asyncio.Event()
+    storing = asyncio.create_task(cache.keep(QUESTION, ANSWER))
+    while not cache.embedder.texts:
+        await asyncio.sleep(0)
+    await cache.upkeep.invalidate(Selection(TENANT, job_id=JOB))
+    cache.embedder.held.set()
+    assert await storing == "deleted"
+    assert cache.store.put_ids == []
+
+
+async def test_a_store_that_fails_unforeseen_ends_no_process() -> None:
+    cache = await CacheParts(store=BrokenStore()).start()
+    with pytest.raises(RuntimeError):
+        await cache.keep(QUESTION, ANSWER)
+    assert cache.guard.fault is None
+
+
+class BrokenStore(ListStore):
+    """It raises what no store may."""
+
+    async def put(self, entry: Entry, vector: Vector | None) -> None:
+        raise RuntimeError("unforeseen")
+
+
+class BrokenVerifier:
+    """It raises what no verifier may."""
+
+    async def same(self, question: str, stored_question: str) -> bool | None:
+        raise RuntimeError("unforeseen")
+
+
+async def test_a_comparison_that_fails_unforeseen_ends_no_process() -> None:
+    cache = await CacheParts(
+        lookups=LookupOptions(shadow_share=1), verifier=BrokenVerifier()
+    ).start()
+    await shadowed(cache, DISAGREES)
+    assert cache.guard.fault is None
+    assert cache.honesty.record(TENANT).judged == 0
+    assert cache.metric("tidegate_cache_shadows_total", verdict="not_compared") == 1
 
 
 async def shadowed(cache: CacheParts, text: str) -> str:

@@ -41,8 +41,8 @@ class Encoder:
     """A loaded model; use it on one thread at a time.
 
     A text is cut after `max_tokens` tokens, and before that after sixteen times as many
-    characters: what is longer has the vector of its beginning. With `refuse_longer` it has none, and
-    neither has one with characters that the model does not know.
+    characters: what is longer has the vector of its beginning. With `refuse_longer` it has none,
+    and neither has one with characters that the model does not know.
     """
 
     def __init__(self, model: Model, *, max_tokens: int, refuse_longer: bool = False) -> None:

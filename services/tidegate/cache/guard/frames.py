@@ -10,7 +10,7 @@ from tidegate.cache.guard.text import tokens_of
 
 _FILE: Final = files("tidegate.cache.guard") / "words" / "frames.txt"
 # Sections whose phrases are passed over whole.
-_WHOLE: Final = frozenset({"polite", "request", "how", "whether"})
+_WHOLE: Final = frozenset({"polite", "request"})
 _LONGEST_GAP: Final = 8
 _PLAIN: Final = frozenset(
     ["what", "is", "are", "the", "does", "do", "did", "it", "to", "a", "of", "for", "i", "you"]

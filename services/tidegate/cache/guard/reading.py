@@ -205,7 +205,7 @@ class _Reader:
         before = self._words[max(0, place - 2) : place]
         if before[-1:] in (["than"], ["to"], ["$"]):
             before = before[:-1]
-        for name in ("above", "below", "before", "after"):
+        for name in ("above", "below", "before", "after", "exact"):
             if before and before[-1] in self._closed[name]:
                 self._bounds.add(name)
 

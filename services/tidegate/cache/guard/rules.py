@@ -126,7 +126,7 @@ def _owners(reading: Reading) -> frozenset[str]:
 
 def _bounds(pair: Pair) -> Objection | None:
     ours, theirs = pair.one.bounds, pair.other.bounds
-    if not ours or not theirs or ours & theirs:
+    if ours == theirs:
         return None
     return Objection("comparison", versus(sorted(ours), sorted(theirs)))
 
@@ -149,6 +149,36 @@ def _opposed_words(pair: Pair) -> Objection | None:
         if one in ours - theirs and other in theirs - ours:
             return Objection("opposite", f"{one} / {other}")
     return None
+
+
+def _prepositions(pair: Pair) -> Objection | None:
+    """During, before, via: they carry a meaning of their own, where nearly all others agree."""
+    known = lexicon().closed["preposition"]
+    ours, theirs = known & set(pair.one.words), known & set(pair.other.words)
+    if ours == theirs or difference(pair) > REWORDED:
+        return None
+    return Objection("preposition", versus(ours - theirs, theirs - ours))
+
+
+def _modality(pair: Pair) -> Objection | None:
+    """Whether one may, must or should; and whether it is, or was."""
+    if difference(pair) > REWORDED:
+        return None
+    ours, theirs = _modes(pair.one), _modes(pair.other)
+    if ours and theirs and not ours & theirs:
+        return Objection("modality", versus(ours, theirs))
+    was, were = "did" in pair.one.words, "did" in pair.other.words
+    now = {"do", "does"}
+    if was != were and now & set((pair.other if was else pair.one).words):
+        return Objection("modality", "did / does")
+    return None
+
+
+def _modes(reading: Reading) -> frozenset[str]:
+    bases = lexicon().bases
+    words = {bases.of(word) for word in reading.words} | set(reading.words)
+    closed = lexicon().closed
+    return frozenset(mode for mode in ("may", "must", "should") if words & closed[mode])
 
 
 def _days(pair: Pair) -> Objection | None:
@@ -216,7 +246,7 @@ def _one_sided(pair: Pair) -> Objection | None:
             return Objection("quantifier", f"{term.surface} in one alone")
         if term.base in lexicon().closed["aspect"] and not term.light:
             return Objection("aspect", f"{term.surface} in one alone")
-        if telling and term.base not in _ALL and term.base not in _ANY:
+        if telling and term.base not in _ANY:
             return Objection(_rule_of(telling[0]), f"{term.surface} in one alone")
         if term.named:
             kind = min((kind for kind, _ in term.kinds), default="name")
@@ -282,6 +312,8 @@ _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
     _bounds,
     _particles,
     _opposed_words,
+    _prepositions,
+    _modality,
     _opposite,
     _kinds,
     _one_sided,

@@ -2,7 +2,8 @@
 
 `embedded` keeps them in a folder of this machine with Qdrant's own engine, for a cache of one
 process; `qdrant` on a Qdrant server, which several processes share. What both have in common
-(names, payloads, what can be kept at all) is in `payload`.
+(names, payloads, what can be kept at all) is in `payload` and
+`reading`.
 
 What belongs here: how entries are written, found, removed and kept within bounds. What does not:
 which request may be answered by which entry (lookups), what a vector is of (embedders). A store

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from tidegate.cache.entries import Entry, Scored, Selection, StoreError, Vector
+from tidegate.cache.entries import Entry, Scored, Selection, StoreError, Vector, is_entry_id
 from tidegate.cache.stores.folder import Folder
 from tidegate.cache.stores.keeper_process import CALL_SECONDS, KeeperProcess, NoAnswer
 from tidegate.cache.stores.payload import (
@@ -24,11 +24,11 @@ from tidegate.cache.stores.payload import (
     checked_vector,
     collection_name,
     entry_of,
-    is_entry_id,
     payload_of,
     scope_value,
     vector_size,
 )
+from tidegate.cache.stores.reading import Reading
 from tidegate.cache.stores.upkeep import HEAD_ENTRIES, Upkeep
 from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.component import Deadline
@@ -49,10 +49,10 @@ _SENT: Final = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP}
 class EmbeddedStore:
     """A component, and a `Store`.
 
-    `space` is asked once when the store starts. `max_entries`: the oldest go when there are more,
-    and `on_evicted` hears how many. `head_entries`: puts after which search indexes are made for
-    them. `lock_seconds`: how long the folder may still be another process's, as it is for a moment
-    after a cache was killed.
+    `space` is asked once when the store starts. `max_entries`: where there are more, the oldest
+    of the tenant with most of them go, and `on_evicted` hears how many. `head_entries`: puts after
+    which search indexes are made for them. `lock_seconds`: how long the folder may still be another
+    process's, as it is for a moment after a cache was killed.
     """
 
     name = "cache-store"
@@ -81,6 +81,7 @@ class EmbeddedStore:
         self._clock = clock
         self._on_evicted = on_evicted
         self._space = Space("", 0)
+        self._reading = Reading()
         self._keeper: KeeperProcess | None = None
         self._upkeep: Upkeep | None = None
         self._tasks: list[asyncio.Task[object]] = []
@@ -144,10 +145,9 @@ class EmbeddedStore:
             now_ms=now_ms,
             limit=limit,
         )
-        near = [Scored(entry_of(entry_id, payload), score) for entry_id, score, payload in found]
         return [
             each
-            for each in near
+            for each in self._reading.scored(found)
             if (each.entry.tenant, each.entry.scope) == (tenant, scope)
             and each.entry.expires_ms > now_ms
         ]

@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
+import structlog
+
 from tidegate.cache.stores.shards import FINISHED
+
+_log = structlog.stdlib.get_logger(module=__name__)
 
 Kind = Literal["head", "settled"]
 
@@ -36,14 +40,24 @@ class Folder:
             if part.name.startswith(_MAKING) or part.name.endswith(_GONE):
                 shutil.rmtree(part, ignore_errors=True)
         for name in self.parts():
-            finished = self.path / name / FINISHED
-            if not name.startswith("settled-"):
-                continue
-            if not finished.exists():
-                self.discard(name)
-                continue
-            for source in set(finished.read_text("utf-8").split()) & set(self.parts()):
+            if name.startswith("settled-"):
+                self._take_over(name)
+
+    def _take_over(self, name: str) -> None:
+        """Removes what a settled part was made of, or the part where it does not stand for it."""
+        finished = self.path / name / FINISHED
+        if not finished.exists():
+            self.discard(name)
+        elif sources := _sources_of(finished):
+            for source in sources & set(self.parts()):
                 self.discard(source)
+        else:
+            # What it was made of may be gone, so it is not thrown away.
+            _log.error(
+                "a part of the cache's store is not known to be whole and was set aside",
+                part=name,
+                now=str(self.set_aside(name)),
+            )
 
     def parts(self) -> list[str]:
         """Names of the parts, the oldest first, heads last."""
@@ -75,6 +89,12 @@ class Folder:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         aside = self._directory / f"{self._name}.{name}.set-aside-{now}"
         return (self.path / name).rename(aside)
+
+
+def _sources_of(finished: Path) -> set[str]:
+    """The parts that it names; none where it is torn, for a part is always made of some."""
+    names = set(finished.read_bytes().decode("utf-8", "replace").split())
+    return names if all(map(_number, names)) else set()
 
 
 def _number(name: str) -> int:

@@ -1,13 +1,12 @@
 """Entries as both stores write them: names, payloads, and what can be kept at all."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from tidegate.cache.entries import Entry, StoreError, Vector
+from tidegate.cache.entries import Entry, StoreError, Vector, is_entry_id
 
 VECTOR: Final = "question"
 """The vector's name. It has one so that a point may come without: only `get` finds it then."""
@@ -25,7 +24,6 @@ _COST: Final = "cost_nano_usd"
 _GIST: Final = "gist"
 _TEXTS: Final = ("key", MODEL, JOB, "question", "text", "finish_reason", "upstream_model")
 _NUMBERS: Final = (CREATED, EXPIRES, "input_tokens", "output_tokens")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # A nano-USD or a millisecond above this would not come back the same from a filter of floats.
 _LARGEST: Final = 2**53
 
@@ -58,11 +56,6 @@ def vector_size(space: Space) -> int:
 def scope_value(tenant: str, scope: str) -> str:
     """What `SCOPE` holds."""
     return f"{tenant}/{scope}"
-
-
-def is_entry_id(text: str) -> bool:
-    """Whether it can name an entry; nothing is kept under another name."""
-    return _UUID.fullmatch(text) is not None
 
 
 def payload_of(entry: Entry) -> Payload:

@@ -33,7 +33,7 @@ import structlog
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from tidegate.cache.entries import Entry, Scored, Selection, StoreError, Vector
+from tidegate.cache.entries import Entry, Scored, Selection, StoreError, Vector, is_entry_id
 from tidegate.cache.stores.payload import (
     CREATED,
     EXPIRES,
@@ -47,11 +47,11 @@ from tidegate.cache.stores.payload import (
     checked_vector,
     collection_name,
     entry_of,
-    is_entry_id,
     payload_of,
     scope_value,
     vector_size,
 )
+from tidegate.cache.stores.reading import Reading
 from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.tasks import ServiceFault, TaskGuard
@@ -125,6 +125,7 @@ class QdrantStore:
         self._sweep_seconds = sweep_seconds
         self._clock = clock
         self._space = Space("", 0)
+        self._reading = Reading()
         self._collection = ""
         self._client: AsyncQdrantClient | None = None
         self._upkeep: asyncio.Task[object] | None = None
@@ -187,13 +188,10 @@ class QdrantStore:
                 limit=limit,
                 with_payload=True,
             )
-        near = [
-            Scored(entry_of(str(point.id), point.payload or {}), point.score)
-            for point in found.points
-        ]
+        points = [(str(point.id), point.score, point.payload or {}) for point in found.points]
         return [
             each
-            for each in near
+            for each in self._reading.scored(points)
             if (each.entry.tenant, each.entry.scope) == (tenant, scope)
             and each.entry.expires_ms > now_ms
         ]

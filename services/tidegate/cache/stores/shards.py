@@ -13,6 +13,8 @@ An entry may be there twice for a while, and after a crash for longer: the later
 """
 
 import heapq
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,13 @@ folders without it lack removals, and count for nothing."""
 
 # So many settled folders are borne with when none of them is small.
 _FEW: Final = 2
+
+
+# A tenant with less than one of so many shares of all entries crowds nobody out.
+_SMALL_SHARES: Final = 50
+# So many tenants of each folder are counted: more cannot have such a share of it.
+_COUNTED: Final = 2 * _SMALL_SHARES
+_STEPS: Final = 4
 
 
 def chosen(settled: Mapping[str, int], incoming: int, small: int, large: int) -> list[str]:
@@ -47,6 +56,20 @@ def chosen(settled: Mapping[str, int], incoming: int, small: int, large: int) ->
             incoming += settled[name]
             taken.insert(0, name)
     return taken
+
+
+def crowding(entries: Mapping[str, int], limit: int) -> tuple[str | None, int]:
+    """Which tenant makes room, and how many of its oldest entries, at most `limit`.
+
+    It is the one with most, down to the next one's number: nobody empties the cache of all others
+    by asking much. None: all are small, and the oldest of all go.
+    """
+    most = heapq.nlargest(2, entries.items(), key=lambda each: (each[1], each[0]))
+    if not most or most[0][1] * _SMALL_SHARES < sum(entries.values()):
+        return None, limit
+    lead = most[0][1] - most[1][1] if len(most) > 1 else limit
+    # Among equals too it is not one by one, for each time all are counted.
+    return most[0][0], min(limit, max(lead, limit // _STEPS, 1))
 
 
 class Shards:
@@ -106,6 +129,7 @@ class Shards:
 
     def remove(self, tenant: str, **selection: Any) -> int:
         """Removes a tenant's entries that match; how many there were. Not before `copied`."""
+        self._thaw()
         removed: set[str] = set()
         for name, shard in self._shards.items():
             ids = shard.selected(tenant, **selection)
@@ -120,7 +144,8 @@ class Shards:
         return sum(shard.count(tenant) for shard in self._shards.values())
 
     def sweep(self, now_ms: int, limit: int) -> int:
-        """Removes at most `limit` entries that have expired; how many."""
+        """Removes at most `limit` entries that have expired; how many. Not before `copied`."""
+        self._thaw()
         removed = 0
         for name, shard in self._shards.items():
             ids = shard.expired(now_ms, limit - removed) if removed < limit else []
@@ -129,9 +154,14 @@ class Shards:
         return removed
 
     def evict(self, limit: int) -> int:
-        """Removes the oldest entries, at most `limit`; how many."""
+        """Removes the oldest entries of whom `crowding` names, at most `limit`; how many.
+
+        Not before `copied`. 0 only where nothing is left.
+        """
+        self._thaw()
+        tenant, limit = crowding(self._tenants(), limit)
         ages = [
-            [(created, entry_id, name) for created, entry_id in shard.oldest(limit)]
+            [(created, entry_id, name) for created, entry_id in shard.oldest(limit, tenant)]
             for name, shard in self._shards.items()
         ]
         oldest = heapq.nsmallest(limit, (each for ages_of in ages for each in ages_of))
@@ -139,12 +169,21 @@ class Shards:
             self._delete(name, [entry_id for _, entry_id, of in oldest if of == name])
         return len(oldest)
 
+    def _tenants(self) -> Counter[str]:
+        """The tenants with most entries of each folder, and how many they have there."""
+        entries: Counter[str] = Counter()
+        for shard in self._shards.values():
+            entries.update(shard.largest_tenants(_COUNTED))
+        return entries
+
     def freeze(self, head: str, small: int, large: int) -> list[str]:
         """Begins another head; the folders to be groomed, the one to be extended first.
 
         `small` and `large` are entries, as `chosen` has them.
         """
         former = [name for name in self._shards if name.startswith("head-")]
+        # Where the groomer before has failed and nobody could say so.
+        self.abandon()
         self.begin(head)
         sizes = {name: shard.size for name, shard in self._shards.items()}
         incoming = sum(sizes[name] for name in former)
@@ -156,15 +195,15 @@ class Shards:
     def copied(self) -> None:
         """The groomer has its copies."""
         self._are_copied = True
-        for name in self._sources:
+        for name in self._sources & self._shards.keys():
             self._shards[name].delete(list(self._removed))
 
     def adopt(self, name: str) -> list[str]:
         """Takes the groomer's folder in place of its sources; these, closed."""
         shard = Shard(self._path / name, self._dimension)
         shard.delete(list(self._removed))
+        _write_whole(self._path / name / FINISHED, "\n".join(sorted(self._sources)))
         self._shards[name] = shard
-        (self._path / name / FINISHED).write_text("\n".join(sorted(self._sources)))
         return self._let_go(self._sources)
 
     def abandon(self) -> None:
@@ -186,6 +225,11 @@ class Shards:
         """Writes all to the disk."""
         self._let_go(set(self._shards))
 
+    def _thaw(self) -> None:
+        """Ends a copy that was given up: `abandon` may not have come through."""
+        if not self._are_copied:
+            self.abandon()
+
     def _delete(self, name: str, ids: list[str]) -> None:
         if name in self._sources:
             self._removed.update(ids)
@@ -199,6 +243,21 @@ class Shards:
         if names >= self._sources:
             self._sources, self._removed = set(), set()
         return sorted(names)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """So that a power cut leaves all of it or no file of that name."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 Method = Callable[..., Any]

@@ -15,7 +15,7 @@ import structlog
 
 from tidegate.cache.entries import StoreError
 from tidegate.cache.stores.folder import Folder
-from tidegate.cache.stores.groomer_process import groomer_process
+from tidegate.cache.stores.groomer_process import GroomerProcess, groomer_process
 from tidegate.cache.stores.keeper_process import KeeperProcess
 
 _log = structlog.stdlib.get_logger(module=__name__)
@@ -33,6 +33,10 @@ LARGE_ENTRIES: Final = 128_000
 _STEP: Final = 200
 _EVICTED_SHARE: Final = 0.01
 _GROOM_SECONDS: Final = 600.0
+# Nothing can be removed meanwhile; what cannot be copied in that time is tried again later.
+_COPY_SECONDS: Final = 10.0
+# Beyond that the rest waits for the next time, whatever the keeper says.
+_MOST_STEPS: Final = 1_000
 _ADOPT_SECONDS: Final = 30.0
 
 
@@ -101,7 +105,7 @@ class Upkeep:
         return removed
 
     async def evict(self) -> int:
-        """Removes the oldest where there are too many; how many, a little more than needed."""
+        """Makes room where there are too many; how many went, a little more than needed."""
         self._total = await self._keeper().call("count", tenant=None)
         excess = self._total - self._max_entries
         if excess <= 0:
@@ -126,8 +130,7 @@ class Upkeep:
             name = await asyncio.to_thread(self._folder.settle, made)
             done = await keeper.call("adopt", name=name, call_seconds=_ADOPT_SECONDS)
         except (StoreError, OSError, TimeoutError):
-            with contextlib.suppress(StoreError):
-                await keeper.call("abandon")
+            await _abandon(keeper)
             # A part that was settled and not adopted is removed at the next start.
             await asyncio.to_thread(shutil.rmtree, made, ignore_errors=True)
             raise
@@ -138,25 +141,40 @@ class Upkeep:
     async def _make(self, keeper: KeeperProcess, made: Path) -> None:
         async with contextlib.AsyncExitStack() as running:
             async with self.copying:
-                head = await asyncio.to_thread(self._folder.next, "head")
-                names = await keeper.call(
-                    "freeze", head=head, small=SMALL_ENTRIES, large=LARGE_ENTRIES
-                )
-                self._head_puts = 0
-                sources = [self._folder.path / name for name in names]
-                groomer = await running.enter_async_context(
-                    groomer_process(self._dimension, made, sources)
-                )
-                await groomer.copied()
-                await keeper.call("copied")
+                try:
+                    async with asyncio.timeout(_COPY_SECONDS):
+                        groomer = await self._copy(keeper, made, running)
+                except (StoreError, OSError, TimeoutError):
+                    # Before anything is removed, and before the groomer is waited for.
+                    await _abandon(keeper)
+                    raise
             await groomer.done()
+
+    async def _copy(
+        self, keeper: KeeperProcess, made: Path, running: contextlib.AsyncExitStack
+    ) -> GroomerProcess:
+        """The groomer that works in `made`, with all its copies."""
+        head = await asyncio.to_thread(self._folder.next, "head")
+        names = await keeper.call("freeze", head=head, small=SMALL_ENTRIES, large=LARGE_ENTRIES)
+        self._head_puts = 0
+        sources = [self._folder.path / name for name in names]
+        groomer = await running.enter_async_context(groomer_process(self._dimension, made, sources))
+        await groomer.copied()
+        await keeper.call("copied")
+        return groomer
 
     async def _in_steps(self, method: str, *, most: int | None = None, **arguments: int) -> int:
         removed = 0
-        while most is None or removed < most:
+        for _ in range(_MOST_STEPS):
             limit = _STEP if most is None else min(_STEP, most - removed)
             step: int = await self._keeper().call(method, limit=limit, **arguments)
             removed += step
-            if step < limit:
+            if step == 0 or removed == most:
                 break
         return removed
+
+
+async def _abandon(keeper: KeeperProcess) -> None:
+    """Where it is not heard, the keeper does the same before it next removes or freezes."""
+    with contextlib.suppress(StoreError):
+        await keeper.call("abandon")
