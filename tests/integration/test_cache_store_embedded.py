@@ -106,8 +106,8 @@ async def test_search_indexes_are_made_beside_the_traffic(tmp_path: Path) -> Non
     """Nothing is missing, late or out of order meanwhile; what is removed stays removed."""
     async with embedded_store(tmp_path, head_entries=100) as store:
         await store.put(entry(10_000), vector(0.999))
-        removed = range(0, 400, 10)
-        for number in range(400):
+        removed = range(0, 410, 10)
+        for number in range(410):
             await store.put(entry(number), drawn_vector(np.random.default_rng(number)))
             best, *_ = await nearest(store)
             assert best.entry.id == entry(10_000).id
@@ -117,14 +117,14 @@ async def test_search_indexes_are_made_beside_the_traffic(tmp_path: Path) -> Non
             if number % 7 == 0:
                 await store.put(entry(number + 1, text="early"), None)
         await settle(tmp_path)
-        kept = [number for number in range(400) if number not in removed]
-        assert await missing(store, range(400)) == list(removed)
+        kept = [number for number in range(410) if number not in removed]
+        assert await missing(store, range(410)) == list(removed)
         for number in kept:
             found = await store.get("acme", entry(number).id, NOW)
             assert found == entry(number)
         assert await store.count() == len(kept) + 1
     async with embedded_store(tmp_path) as store:
-        assert await missing(store, range(400)) == list(removed)
+        assert await missing(store, range(410)) == list(removed)
         assert (await nearest(store))[0].score == pytest.approx(0.999, abs=1e-4)
 
 

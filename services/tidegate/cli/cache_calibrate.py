@@ -39,6 +39,8 @@ from tidegate.providers.routes import RoutesError
 from tidegate.providers.routes_parse import load_routes
 
 _AT_ONCE: Final = 64
+_LABEL: Final = 2.5
+"""Per cent that two labels of the drawing are apart at least."""
 
 Embed = Callable[[Sequence[str]], Awaitable[list[Vector]]]
 
@@ -193,11 +195,22 @@ def _plot(curves: dict[str, list[Rates]], path: Path) -> None:
         across = [100 * each.look_alikes.value for each in found]
         up = [100 * each.repeats.value for each in found]
         axes.plot(across, up, marker="o", label=title)
-        for each, x, y in zip(found, across, up, strict=True):
-            axes.annotate(f"{each.threshold:.2f}", (x, y), (4, 4), textcoords="offset points")
+        for each, x, y in _apart(list(zip(found, across, up, strict=True))):
+            axes.annotate(f"{each.threshold:.2f}", (x, y), (6, -4), textcoords="offset points")
+    axes.margins(x=0.1)
     axes.set_xlabel("F: look-alikes wrongly served, %")
     axes.set_ylabel("R: repeats served, %")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
     click.echo(f"drew {path}", err=True)
+
+
+def _apart(points: list[tuple[Rates, float, float]]) -> list[tuple[Rates, float, float]]:
+    """Those points whose labels do not lie on one another."""
+    kept = points[:1]
+    for point in points[1:]:
+        _, x, y = kept[-1]
+        if abs(point[1] - x) > _LABEL or abs(point[2] - y) > _LABEL:
+            kept.append(point)
+    return kept

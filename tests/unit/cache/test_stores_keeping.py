@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.cache_stores import DIMENSION, HOUR, NOW, entry, memory_folder
+from tests.support.cache_stores import DIMENSION, HOUR, NOW, entry, memory_folder, vector
 from tidegate.cache.stores.payload import payload_of
 from tidegate.cache.stores.shards import FINISHED, Shards, crowding
 
@@ -70,6 +70,18 @@ def test_a_second_freeze_forgets_no_removal_of_the_first(shards: Shards) -> None
     put(shards, 1)
     assert freeze(shards, 3) == ["head-000001", "head-000002"]
     assert shards.count(None) == 2
+
+
+def test_what_is_superseded_during_a_copy_is_not_found_by_its_former_vector(
+    shards: Shards,
+) -> None:
+    """The score would be of another question than the answer is to."""
+    shards.put(entry(1).id, payload_of(entry(1)), vector(1).tolist())
+    shards.put(entry(2).id, payload_of(entry(2)), vector(0.9).tolist())
+    freeze(shards, 2)
+    shards.put(entry(1).id, payload_of(entry(1)), vector(0.5).tolist())
+    (best,) = shards.search(vector(1).tolist(), "acme/scope-1", NOW, 1)
+    assert (best[0], round(best[1], 3)) == (entry(2).id, 0.9)
 
 
 def test_a_part_that_cannot_be_finished_counts_for_nothing(

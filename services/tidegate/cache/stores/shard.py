@@ -3,7 +3,7 @@
 It runs in the keeper's and the groomer's processes, for the engine keeps Python's lock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,12 +82,15 @@ Near = QueryRequest
 """A question for the nearest points, the same for every folder."""
 
 
-def near(vector: list[float], scope: str, now_ms: int, limit: int) -> Near:
-    """Asks for the nearest points of a scope that have not expired."""
+def near(
+    vector: list[float], scope: str, now_ms: int, limit: int, without: Collection[str] = ()
+) -> Near:
+    """Asks for the nearest points of a scope that have not expired, without some ids."""
+    others: list[Any] | None = [HasIdCondition(set(without))] if without else None
     return QueryRequest(
         limit=limit,
         query=Query.Nearest(vector, using=VECTOR),
-        filter=Filter(must=[_is(SCOPE, scope), _between(EXPIRES, above=now_ms)]),
+        filter=Filter(must=[_is(SCOPE, scope), _between(EXPIRES, above=now_ms)], must_not=others),
         params=SearchParams(hnsw_ef=max(_CANDIDATES, 2 * limit)),
         with_payload=False,
     )

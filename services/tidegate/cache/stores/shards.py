@@ -119,8 +119,10 @@ class Shards:
         """Ids, scores and payloads of the nearest of a scope that have not expired."""
         best: dict[str, Hit] = {}
         wanted = near(vector, scope, now_ms, limit)
-        for shard in self._shards.values():
-            for hit in shard.nearest(wanted):
+        superseded = set() if self._are_copied else self._removed
+        of_source = near(vector, scope, now_ms, limit, without=superseded)
+        for name, shard in self._shards.items():
+            for hit in shard.nearest(of_source if name in self._sources else wanted):
                 if hit.id not in best or hit.score > best[hit.id].score:
                     best[hit.id] = hit
         nearest = heapq.nsmallest(limit, best.values(), key=lambda hit: (-hit.score, hit.id))
