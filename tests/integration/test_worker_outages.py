@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.support.gateway_world import until
 from tests.support.nats_server import NatsServer
 from tests.support.worker_world import (
     WorkerWorld,
@@ -75,8 +76,12 @@ async def test_an_interactive_job_is_told_when_to_come_back(
         assert 10_000 < end.retry_after_ms <= 120_000
         assert attempts_of(events) == []
         assert (await world.stats())["started"] == calls
-        letters = {letter.reason for letter in await world.dead_letters()}
-        assert Reason.CIRCUIT_OPEN in letters
+
+        async def has_letter() -> bool:
+            return Reason.CIRCUIT_OPEN in {each.reason for each in await world.dead_letters()}
+
+        # It is written after the log's end.
+        await until(has_letter)
 
 
 async def test_an_interactive_job_waits_for_a_short_while(

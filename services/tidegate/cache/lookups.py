@@ -14,7 +14,14 @@ from tidegate.cache.decision import Judged
 from tidegate.cache.entries import Entry, StoreError
 from tidegate.cache.parts import Parts
 from tidegate.cache.questions import NoVectorError
-from tidegate.cache.request import DEFAULT_LIMITS, Bypass, Limits, Prompt, read_prompt
+from tidegate.cache.request import (
+    DEFAULT_LIMITS,
+    Bypass,
+    Limits,
+    Prompt,
+    entry_id_of,
+    read_prompt,
+)
 from tidegate.cache.searching import Search
 from tidegate.cache.verifier import Verifier
 from tidegate.chassis.logs import describe_error
@@ -139,13 +146,17 @@ class Lookups:
         return self._hit(prompt, near)
 
     def _hit(self, prompt: Prompt, served: Judged) -> Found:
+        entry = served.scored.entry
+        if entry.id == entry_id_of(prompt.key):
+            # The same request's, stored since it was looked for by its key.
+            return Found(Outcome.HIT, key=prompt.key, tier=Tier.EXACT, entry=entry)
         shadow = self._draw() < self._options.shadow_share
         return Found(
             Outcome.SHADOW if shadow else Outcome.HIT,
             key=prompt.key,
             tier=Tier.SEMANTIC,
             score=served.scored.score,
-            entry=served.scored.entry,
+            entry=entry,
         )
 
 

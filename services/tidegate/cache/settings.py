@@ -49,7 +49,8 @@ class CacheStoreSettings(ServiceSettings):
     cache_max_entries: int = Field(
         100_000,
         ge=100,
-        description="Entries in the embedded store above which the oldest make room.",
+        description="Entries in the embedded store, above which the oldest of the tenant with most "
+        "of them make room.",
     )
     qdrant_url: str = Field(
         "http://127.0.0.1:6333", description="URL of the Qdrant server, for `cache_store=qdrant`."

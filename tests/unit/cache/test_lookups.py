@@ -48,6 +48,20 @@ async def test_the_same_question_is_answered_by_the_exact_tier() -> None:
     ) == 1  # fmt: skip
 
 
+async def test_what_is_stored_while_it_is_looked_for_is_an_exact_hit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = await CacheParts().start()
+    await cache.keep(QUESTION, "Three days.")
+
+    async def too_early(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(cache.store, "get", too_early)
+    assert (await cache.ask(QUESTION)).tier is Tier.EXACT
+    assert (await cache.ask(REWORDED)).tier is Tier.SEMANTIC
+
+
 async def test_a_reworded_one_is_answered_by_the_semantic_tier() -> None:
     cache = await CacheParts().start()
     await cache.keep(QUESTION, "Three days.")
