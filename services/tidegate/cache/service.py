@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
 from tidegate.cache.entries import StoreError
 from tidegate.cache.explaining import Explaining
@@ -14,7 +13,7 @@ from tidegate.cache.proto import answer_of, explain_message, lookup_message, sel
 from tidegate.cache.storing import Storing
 from tidegate.cache.upkeep import Stats, Upkeep
 from tidegate.chassis.fleet_key import FleetKey
-from tidegate.chassis.http_request import only_value
+from tidegate.chassis.grpc_methods import Context, add_service, authorization, unary
 from tidegate.chassis.keyring import Keyring
 from tidegate.contracts.errors import (
     InvalidRequest,
@@ -25,9 +24,6 @@ from tidegate.contracts.subjects import check_name
 from tidegate.v1 import cache_pb2 as pb
 
 SERVICE: Final = "tidegate.v1.CacheService"
-
-Context = grpc.aio.ServicerContext[Any, Any]
-M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +53,16 @@ class CacheService:
         self._fleet = fleet
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the service to a server.
-
-        By hand and not by the generated function, whose handlers answer bytes that are no message
-        with INTERNAL, before any code of ours can say what was wrong.
-        """
-        unary = grpc.unary_unary_rpc_method_handler
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "Lookup": unary(_parsed(pb.LookupRequest, self._lookup), None, _encode),
-            "Store": unary(_parsed(pb.StoreRequest, self._store), None, _encode),
-            "Explain": unary(_parsed(pb.ExplainRequest, self._explain), None, _encode),
-            "Invalidate": unary(_parsed(pb.InvalidateRequest, self._invalidate), None, _encode),
-            "ReportFeedback": unary(
-                _parsed(pb.ReportFeedbackRequest, self._feedback), None, _encode
-            ),
-            "GetStats": unary(_parsed(pb.GetStatsRequest, self._stats), None, _encode),
+        """Add the service to a server."""
+        methods = {
+            "Lookup": unary(pb.LookupRequest, self._lookup),
+            "Store": unary(pb.StoreRequest, self._store),
+            "Explain": unary(pb.ExplainRequest, self._explain),
+            "Invalidate": unary(pb.InvalidateRequest, self._invalidate),
+            "ReportFeedback": unary(pb.ReportFeedbackRequest, self._feedback),
+            "GetStats": unary(pb.GetStatsRequest, self._stats),
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        add_service(server, SERVICE, methods)
 
     async def _lookup(self, request: pb.LookupRequest, context: Context) -> pb.LookupResponse:
         self._require_fleet(context)
@@ -94,7 +83,7 @@ class CacheService:
         return pb.StoreResponse(stored=not reason, reason=reason)
 
     async def _explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
-        tenant = self._keyring.authenticate(_authorization(context)).tenant
+        tenant = self._keyring.authenticate(authorization(context)).tenant
         explanation = await self._core.explaining.explain(tenant, request.model, request.chat_json)
         return explain_message(explanation)
 
@@ -125,7 +114,7 @@ class CacheService:
 
     async def _stats(self, request: pb.GetStatsRequest, context: Context) -> pb.GetStatsResponse:
         del request  # The key says it all.
-        tenant = self._keyring.authenticate(_authorization(context)).tenant
+        tenant = self._keyring.authenticate(authorization(context)).tenant
         try:
             stats = await self._core.upkeep.stats(tenant)
         except StoreError as error:
@@ -148,18 +137,18 @@ class CacheService:
         )
 
     def _require_fleet(self, context: Context) -> None:
-        if self._fleet.accepts(_authorization(context)):
+        if self._fleet.accepts(authorization(context)):
             return
         # Who is known, and may not do this, is told so.
-        self._keyring.authenticate_reader(_authorization(context))
+        self._keyring.authenticate_reader(authorization(context))
         raise PermissionDenied("this is for the platform's own processes, by the fleet's key")
 
     def _tenant(self, context: Context, named: str) -> str:
         """Whose entries are meant: the key's tenant, or whom the fleet names."""
-        authorization = _authorization(context)
-        if self._fleet.accepts(authorization):
+        given = authorization(context)
+        if self._fleet.accepts(given):
             return _tenant_named(named)
-        tenant = self._keyring.authenticate(authorization).tenant
+        tenant = self._keyring.authenticate(given).tenant
         if named not in {"", tenant}:
             raise PermissionDenied("an API key decides the tenant: leave it out")
         return tenant
@@ -171,26 +160,3 @@ def _tenant_named(name: str) -> str:
 
 def _away() -> Unavailable:
     return Unavailable("the cache's store does not answer", retry_after=1.0)
-
-
-def _authorization(context: Context) -> str | None:
-    metadata = context.invocation_metadata() or ()
-    given = [v for k, v in metadata if k == "authorization" and isinstance(v, str)]
-    return only_value("authorization", given)
-
-
-def _parsed(
-    kind: type[M], behaviour: Callable[[M, Context], Any]
-) -> Callable[[bytes, Context], Any]:
-    async def call(request: bytes, context: Context) -> Any:
-        try:
-            message = kind.FromString(request)
-        except DecodeError as error:
-            raise InvalidRequest(f"the request is not a {kind.DESCRIPTOR.full_name}") from error
-        return await behaviour(message, context)
-
-    return call
-
-
-def _encode(message: Message) -> bytes:
-    return message.SerializeToString()

@@ -2,25 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
-from tidegate.chassis.http_request import only_value
+from tidegate.chassis.grpc_methods import (
+    Context,
+    add_service,
+    authorization,
+    metadata_values,
+    stream,
+    unary,
+)
 from tidegate.chassis.keyring import Caller, Keyring
 from tidegate.contracts.create import FIELD_NAMES_KEY, JSON_NAMES
-from tidegate.contracts.errors import InvalidRequest, Reason, ResourceExhausted
+from tidegate.contracts.errors import Reason, ResourceExhausted
 from tidegate.gateway.jobs import Jobs
 from tidegate.gateway.metrics import GatewayMetrics
 from tidegate.gateway.proto import event_message, job_message, new_job
 from tidegate.v1 import jobs_pb2 as pb
 
 SERVICE: Final = "tidegate.v1.JobService"
-
-Context = grpc.aio.ServicerContext[Any, Any]
-M = TypeVar("M", bound=Message)
 
 
 class JobService:
@@ -35,29 +37,19 @@ class JobService:
         self._slow_reader = slow_reader
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the service to a server.
-
-        By hand and not by the generated function, whose handlers answer bytes that are no message
-        with INTERNAL, before any code of ours can say what was wrong.
-        """
-        unary, stream = (
-            grpc.unary_unary_rpc_method_handler,
-            grpc.unary_stream_rpc_method_handler,
-        )
-        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "CreateJob": unary(_parsed(pb.CreateJobRequest, self._create), None, _encode),
-            "GetJob": unary(_parsed(pb.GetJobRequest, self._get), None, _encode),
-            "ListJobs": unary(_parsed(pb.ListJobsRequest, self._list), None, _encode),
-            "CancelJob": unary(_parsed(pb.CancelJobRequest, self._cancel), None, _encode),
-            "DeleteJob": unary(_parsed(pb.DeleteJobRequest, self._delete), None, _encode),
-            "StreamJobEvents": stream(
-                _parsed(pb.StreamJobEventsRequest, self._stream), None, _encode
-            ),
+        """Add the service to a server."""
+        methods = {
+            "CreateJob": unary(pb.CreateJobRequest, self._create),
+            "GetJob": unary(pb.GetJobRequest, self._get),
+            "ListJobs": unary(pb.ListJobsRequest, self._list),
+            "CancelJob": unary(pb.CancelJobRequest, self._cancel),
+            "DeleteJob": unary(pb.DeleteJobRequest, self._delete),
+            "StreamJobEvents": stream(pb.StreamJobEventsRequest, self._stream),
         }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        add_service(server, SERVICE, methods)
 
     async def _create(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
-        names = JSON_NAMES if _values(context, FIELD_NAMES_KEY) == ["json"] else None
+        names = JSON_NAMES if metadata_values(context, FIELD_NAMES_KEY) == ["json"] else None
         job = await self._jobs.create(self._caller(context), new_job(request, names))
         return pb.CreateJobResponse(job=job_message(job))
 
@@ -103,34 +95,8 @@ class JobService:
 
     def _caller(self, context: Context) -> Caller:
         """Who calls with a key."""
-        return self._keyring.authenticate(_authorization(context))
+        return self._keyring.authenticate(authorization(context))
 
     def _reader(self, context: Context) -> Caller:
         """Who calls with a key, or with a token where that is enough."""
-        return self._keyring.authenticate_reader(_authorization(context))
-
-
-def _authorization(context: Context) -> str | None:
-    return only_value("authorization", _values(context, "authorization"))
-
-
-def _values(context: Context, name: str) -> list[str]:
-    metadata = context.invocation_metadata() or ()
-    return [value for key, value in metadata if key == name and isinstance(value, str)]
-
-
-def _parsed(
-    kind: type[M], behaviour: Callable[[M, Context], Any]
-) -> Callable[[bytes, Context], Any]:
-    async def call(request: bytes, context: Context) -> Any:
-        try:
-            message = kind.FromString(request)
-        except DecodeError as error:
-            raise InvalidRequest(f"the request is not a {kind.DESCRIPTOR.full_name}") from error
-        return await behaviour(message, context)
-
-    return call
-
-
-def _encode(message: Message) -> bytes:
-    return message.SerializeToString()
+        return self._keyring.authenticate_reader(authorization(context))
