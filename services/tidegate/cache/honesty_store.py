@@ -6,28 +6,14 @@ count at the same time neither undoes the other.
 
 import secrets
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
 from tidegate.cache.honesty import HONESTY_VERSION, Record
-from tidegate.chassis.jetstream import (
-    WRONG_LAST_SEQUENCE,
-    JetStream,
-    JetStreamError,
-    NoAnswerError,
-    RefusedError,
-    Stored,
-)
+from tidegate.chassis.fenced import put_fenced, stored_after
+from tidegate.chassis.jetstream import JetStream, JetStreamError, Stored
 from tidegate.contracts.events import UNDECODABLE
-from tidegate.contracts.subjects import (
-    EXPECTED_LAST_SUBJECT_SEQUENCE,
-    HONESTY_ALL,
-    HONESTY_STREAM,
-    honesty_subject,
-)
-
-_TRIES: Final = 2
+from tidegate.contracts.subjects import HONESTY_ALL, HONESTY_STREAM, honesty_subject
 
 
 class _Versioned(msgspec.Struct):
@@ -72,21 +58,14 @@ class HonestyStore:
         """
         stamped = msgspec.structs.replace(record, stamp=secrets.token_hex(8))
         payload = _encoder.encode(stamped)
-        fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(base)}
-        error: JetStreamError | None = None
-        for _ in range(_TRIES):
-            try:
-                sequence = await self._jetstream.publish(honesty_subject(tenant), payload, fence)
-                return Kept(tenant, stamped, sequence)
-            except NoAnswerError as lost:
-                # The same bytes with the same fence: if they are stored already, that is found.
-                error = lost
-            except RefusedError as refusal:
-                if refusal.code == WRONG_LAST_SEQUENCE:
-                    kept = await self.last(tenant)
-                    return kept if kept.record == stamped else None
-                error = refusal
-        raise HonestyAwayError(str(error)) from error
+        try:
+            sequence = await put_fenced(self._jetstream, honesty_subject(tenant), payload, base)
+        except JetStreamError as error:
+            raise HonestyAwayError(str(error)) from error
+        if sequence is not None:
+            return Kept(tenant, stamped, sequence)
+        kept = await self.last(tenant)
+        return kept if kept.record == stamped else None
 
     async def last(self, tenant: str) -> Kept:
         """The tenant's record, from the stream's leader; sequence 0: there is none.
@@ -106,18 +85,11 @@ class HonestyStore:
         Raises:
             HonestyAwayError: nothing is known.
         """
-        kept: list[Kept] = []
         try:
-            while True:
-                batch = await self._jetstream.direct_batch(
-                    HONESTY_STREAM, HONESTY_ALL, sequence + 1
-                )
-                kept += (_kept(stored) for stored in batch.messages)
-                if not batch.messages or not batch.pending:
-                    return kept
-                sequence = batch.messages[-1].sequence
+            stored = await stored_after(self._jetstream, HONESTY_STREAM, HONESTY_ALL, sequence)
         except JetStreamError as error:
             raise HonestyAwayError(str(error)) from error
+        return [_kept(each) for each in stored]
 
 
 def _kept(stored: Stored) -> Kept:

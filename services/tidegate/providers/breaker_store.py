@@ -5,28 +5,15 @@ stored, so that nobody hears of a state that lost its race.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
-from tidegate.chassis.jetstream import (
-    WRONG_LAST_SEQUENCE,
-    JetStream,
-    JetStreamError,
-    NoAnswerError,
-    RefusedError,
-    Stored,
-)
+from tidegate.chassis.fenced import put_fenced, stored_after
+from tidegate.chassis.jetstream import JetStream, JetStreamError, Stored
 from tidegate.contracts.events import UNDECODABLE
-from tidegate.contracts.subjects import (
-    BREAKERS_ALL,
-    BREAKERS_STREAM,
-    EXPECTED_LAST_SUBJECT_SEQUENCE,
-    breaker_subject,
-)
+from tidegate.contracts.subjects import BREAKERS_ALL, BREAKERS_STREAM, breaker_subject
 from tidegate.providers.breaker import Circuit
 
-_TRIES: Final = 2
 _decoder = msgspec.json.Decoder(Circuit)
 
 
@@ -58,19 +45,11 @@ class BreakerStore:
         """
         subject = breaker_subject(circuit.provider, circuit.model)
         payload = msgspec.json.encode(circuit)
-        fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(base)}
-        error: JetStreamError | None = None
-        for _ in range(_TRIES):
-            try:
-                return Kept(circuit, await self._jetstream.publish(subject, payload, fence))
-            except NoAnswerError as lost:
-                # The same bytes with the same fence: if they are stored already, that is found.
-                error = lost
-            except RefusedError as refusal:
-                if refusal.code == WRONG_LAST_SEQUENCE:
-                    return await self._last(subject)
-                error = refusal
-        raise StoreAwayError(str(error)) from error
+        try:
+            sequence = await put_fenced(self._jetstream, subject, payload, base)
+        except JetStreamError as error:
+            raise StoreAwayError(str(error)) from error
+        return await self._last(subject) if sequence is None else Kept(circuit, sequence)
 
     async def after(self, sequence: int) -> list[Kept]:
         """The circuits stored after a sequence, in order, from any replica: maybe stale.
@@ -78,18 +57,11 @@ class BreakerStore:
         Raises:
             StoreAwayError: nothing is known.
         """
-        kept: list[Kept] = []
         try:
-            while True:
-                batch = await self._jetstream.direct_batch(
-                    BREAKERS_STREAM, BREAKERS_ALL, sequence + 1
-                )
-                kept += (_kept(message) for message in batch.messages)
-                if not batch.messages or not batch.pending:
-                    return kept
-                sequence = batch.messages[-1].sequence
+            stored = await stored_after(self._jetstream, BREAKERS_STREAM, BREAKERS_ALL, sequence)
         except JetStreamError as error:
             raise StoreAwayError(str(error)) from error
+        return [_kept(message) for message in stored]
 
     async def _last(self, subject: str) -> Kept:
         try:
