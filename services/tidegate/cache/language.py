@@ -49,7 +49,8 @@ def is_english(question: str) -> bool:
     letters = "".join(words)
     if not letters:
         return True
-    foreign_letters = sum(not letter.isascii() for letter in letters)
+    ascii_only = letters.isascii()
+    foreign_letters = 0 if ascii_only else sum(not letter.isascii() for letter in letters)
     if foreign_letters > _MOST_FOREIGN_LETTERS * len(letters):
         return False
     english = sum(word in _ENGLISH for word in words)

@@ -44,7 +44,8 @@ async def groomer_process(
         # Its end tells the groomer that nobody waits for it any more.
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
+        # In the session of the cache: Linux shares the CPU by sessions first (sched(7), autogroup),
+        # and its giving way would count for nothing beside those of others.
     )
     try:
         yield GroomerProcess(process)

@@ -148,8 +148,6 @@ async def _spawn(folder: Path, dimension: int, lock_seconds: float) -> asyncio.s
             *(str(folder), str(dimension), str(lock_seconds)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # Ctrl-C in the terminal is for the cache, which ends its keeper in order.
-            start_new_session=True,
         )
     except OSError as error:
         raise StoreError(f"the store's keeper cannot be started: {error.strerror}") from error

@@ -123,10 +123,10 @@ class Shard:
         """The points that `near` asks for."""
         return [Hit(str(point.id), point.score) for point in self._engine.query(wanted)]
 
-    def payload(self, entry_id: str) -> Payload | None:
-        """What is kept under an id."""
-        found = self._engine.retrieve([entry_id], True, False)
-        return found[0].payload if found else None
+    def payloads(self, ids: Sequence[str]) -> dict[str, Payload]:
+        """What is kept under ids, by those that are there."""
+        found = self._engine.retrieve(list(ids), True, False)
+        return {str(point.id): point.payload for point in found if point.payload}
 
     def has(self, entry_id: str) -> bool:
         """Whether anything is kept under an id."""

@@ -110,8 +110,7 @@ class Shards:
 
     def get(self, entry_id: str) -> Payload | None:
         """What is kept under an id."""
-        kept = [shard.payload(entry_id) for shard in self._shards.values()]
-        return max((each for each in kept if each), key=lambda each: each[CREATED], default=None)
+        return self._payloads([entry_id]).get(entry_id)
 
     def search(
         self, vector: list[float], scope: str, now_ms: int, limit: int
@@ -126,8 +125,8 @@ class Shards:
                 if hit.id not in best or hit.score > best[hit.id].score:
                     best[hit.id] = hit
         nearest = heapq.nsmallest(limit, best.values(), key=lambda hit: (-hit.score, hit.id))
-        kept = [(hit, self.get(hit.id)) for hit in nearest]
-        return [(hit.id, hit.score, payload) for hit, payload in kept if payload]
+        kept = self._payloads([hit.id for hit in nearest])
+        return [(hit.id, hit.score, kept[hit.id]) for hit in nearest if hit.id in kept]
 
     def remove(self, tenant: str, **selection: Any) -> int:
         """Removes a tenant's entries that match; how many there were. Not before `copied`."""
@@ -170,6 +169,15 @@ class Shards:
         for name in self._shards:
             self._delete(name, [entry_id for _, entry_id, of in oldest if of == name])
         return len(oldest)
+
+    def _payloads(self, ids: list[str]) -> dict[str, Payload]:
+        """What is kept under ids; the latest where an id is there twice."""
+        kept: dict[str, Payload] = {}
+        for shard in self._shards.values() if ids else ():
+            for entry_id, payload in shard.payloads(ids).items():
+                if entry_id not in kept or payload[CREATED] > kept[entry_id][CREATED]:
+                    kept[entry_id] = payload
+        return kept
 
     def _tenants(self) -> Counter[str]:
         """The tenants with most entries of each folder, and how many they have there."""
