@@ -2,8 +2,8 @@
 
     python -m bench.cache_quality
 
-On the pairs of bench/cache_pairs, which were written before anything was tuned: `dev` for tuning,
-`held_out` put aside until the end. By the cosine alone and with the guard, at each threshold; by
+On the pairs of bench/cache_pairs: `dev`, which were looked at while the guard was written, and
+`held_out`, which were not. By the cosine alone and with the guard, at each threshold; by
 class at the default one; and GPTCache on those put aside with the same vectors, at its own default
 and at the same threshold.
 """

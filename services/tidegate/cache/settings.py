@@ -151,7 +151,7 @@ class CacheDecisionSettings(ServiceSettings):
         ),
     )
     cache_extra_discount: float = Field(
-        0.04,
+        0.12,
         ge=0,
         le=0.5,
         description=(

@@ -39,6 +39,8 @@ _AUXILIARIES: Final = frozenset(
         "had",
     ]
 )
+_BE: Final = frozenset({"is", "are", "was", "were"})
+_ACTORS: Final = frozenset({"i", "you", "we", "one"})
 _WANTS: Final = {
     "how": "method", "whether": "yes or no", "why": "reason", "when": "time", "where": "place",
     "who": "person", "which": "thing", "what": "thing", "how long": "duration",
@@ -58,13 +60,22 @@ _APART: Final = {
     "duration": {"method", "yes or no", "amount", "frequency"},
     "amount": {"method", "frequency"},
     "frequency": {"yes or no", "method"},
+    "definition": {
+        *("method", "reason", "time", "place", "person", "cost", "duration", "amount"),
+        *("frequency", "yes or no"),
+    },
 }
+# Three kinds of how: to do a thing, where I can, and how it is done by others.
+_HOWS: Final = {"way": "method", "process": "method"}
 # Words that only name what is wanted.
+_METHOD: Final = frozenset(["way", "method", "step", "procedure", "process", "how", "means"])
 ASKING: Final = {
-    "method": frozenset(["way", "method", "step", "procedure", "process", "how", "means"]),
+    "method": _METHOD,
+    "way": _METHOD,
+    "process": _METHOD,
     "reason": frozenset(["reason", "cause", "explanation", "why"]),
     "time": frozenset(
-        ["time", "date", "day", "year", "moment", "deadline", "late", "when", "soon"]
+        ["time", "date", "day", "hour", "year", "moment", "deadline", "late", "when", "soon"]
     ),
     "place": frozenset(["place", "location", "spot", "where"]),
     "person": frozenset(["person", "who", "name"]),
@@ -113,7 +124,7 @@ class Frames:
             frame, places = found
             at_end = places[-1] == len(words) - 1
             if frame.section in _WANTS and _asks(frame, words, place):
-                wants.append(_want(frame.section, words))
+                wants.append(_want(frame.section, words, place))
             if frame.section != "polite" or edge or at_end:
                 framed.update(each for each in places if self._is_frame(frame, words[each]))
             place += len(frame.head)
@@ -152,9 +163,13 @@ def _asks(frame: Frame, words: Sequence[str], place: int) -> bool:
     )
 
 
-def _want(section: str, words: Sequence[str]) -> str:
-    """What a section wants; where I can do a thing is how."""
-    return "method" if section == "where" and "i" in words[:4] else _WANTS[section]
+def _want(section: str, words: Sequence[str], place: int) -> str:
+    """What a section wants; where I can do a thing is a way to do it."""
+    if section == "where" and "i" in words[:4]:
+        return "way"
+    after = words[place + 1 : place + 2]
+    is_passive = section == "how" and set(after) <= _BE and not _ACTORS & set(words)
+    return "process" if after and is_passive else _WANTS[section]
 
 
 @cache
@@ -185,4 +200,7 @@ def compatible(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def _are_apart(one: str, other: str) -> bool:
+    if {one, other} == {*_HOWS}:
+        return True
+    one, other = _HOWS.get(one, one), _HOWS.get(other, other)
     return other in _APART.get(one, ()) or one in _APART.get(other, ())

@@ -21,6 +21,8 @@ _OPPOSED: Final = {
 }
 # Questions of more different words than this were worded anew, and their order tells little.
 REWORDED: Final = 3
+_ASKED_FOR: Final = frozenset({"who", "whom", "what", "which"})
+_DO: Final = frozenset({"do", "does", "did"})
 _PERSONS: Final = frozenset({"role", "profession", "family member", "life stage"})
 _QUANTITIES: Final = ("unit of", "currency")
 
@@ -41,7 +43,7 @@ def direction(pair: Pair) -> Objection | None:
         return None
     if pair.one.about_me != pair.other.about_me:
         return Objection("direction", "me in one alone")
-    return _turned(pair) or _swapped(pair)
+    return _subject_or_object(pair) or _voice(pair) or _turned(pair) or _swapped(pair)
 
 
 def difference(pair: Pair) -> int:
@@ -51,6 +53,35 @@ def difference(pair: Pair) -> int:
         for reading in (pair.one, pair.other)
     )
     return max((ours - theirs).total(), (theirs - ours).total())
+
+
+def _subject_or_object(pair: Pair) -> Objection | None:
+    """Who does a thing, or to whom somebody does it: `who kills Hamlet`, `who does Hamlet kill`."""
+    ours, theirs = _does(pair.one), _does(pair.other)
+    if ours is None or theirs is None or ours == theirs:
+        return None
+    return Objection("direction", "who does it, or to whom it is done")
+
+
+def _does(reading: Reading) -> bool | None:
+    """Whether somebody else acts than who is asked for; None where that cannot be seen."""
+    if not reading.words or reading.words[0] not in _ASKED_FOR:
+        return None
+    auxiliaries = lexicon().closed["auxiliary"] & set(reading.words)
+    return bool(auxiliaries) if auxiliaries <= _DO else None
+
+
+def _voice(pair: Pair) -> Objection | None:
+    """What does a thing in one question, and has it done to itself in the other."""
+    for ours, theirs in pair.matched:
+        active, passive = (theirs, ours) if ours.passive else (ours, theirs)
+        if active.passive == passive.passive:
+            continue
+        for both in pair.matched:
+            actor, there = both[::-1] if ours.passive else both
+            if actor.end == active.start and there.start < passive.start:
+                return Objection("direction", f"{actor.surface} {active.surface}, or the reverse")
+    return None
 
 
 def _turned(pair: Pair) -> Objection | None:

@@ -26,6 +26,14 @@ _ORDINAL_ENDINGS: Final = frozenset({"st", "nd", "rd", "th"})
 _PARTS: Final = {"half": 2, "halve": 2, "quarter": 4}
 # What is the same length of time however it is written, in months and in seconds.
 _NAMED_TIMES: Final = {"midnight": "00:00", "noon": "12:00", "midday": "12:00"}
+_HALVES: Final = {
+    ("am",): "am",
+    ("pm",): "pm",
+    ("in", "the", "morning"): "am",
+    ("in", "the", "afternoon"): "pm",
+    ("in", "the", "evening"): "pm",
+    ("at", "night"): "pm",
+}
 _MONTHS: Final = {"month": 1, "year": 12, "decade": 120, "century": 1200}
 _SECONDS: Final = {
     **{"second": 1, "minute": 60, "hour": 3600, "day": 86_400},
@@ -63,12 +71,13 @@ def length_of_time(value: Fraction, unit: str) -> str | None:
     return None
 
 
-def time_of_day(word: str, after: str) -> tuple[str, int] | None:
-    """A time as `HH:MM`, and how many tokens it takes; `after` is the token that follows."""
+def time_of_day(words: Sequence[str], start: int) -> tuple[str, int] | None:
+    """A time as `HH:MM`, and how many tokens it takes: `7:30`, `8 pm`, `8 in the evening`."""
+    word = words[start]
     if word in _NAMED_TIMES:
         return _NAMED_TIMES[word], 1
-    hours, colon, minutes = word.partition(":")
-    half = after if after in {"am", "pm"} else ""
+    half, length = _half_of_day(words, start + 1)
+    hours, colon, minutes = (word.replace(".", ":") if half else word).partition(":")
     if not hours.isdigit() or (colon and not minutes.isdigit()) or not (colon or half):
         return None
     hour, minute = int(hours), int(minutes or 0)
@@ -77,7 +86,15 @@ def time_of_day(word: str, after: str) -> tuple[str, int] | None:
     if hour > 24 or minute > 59:
         return None
     hour %= 24
-    return f"{hour:02}:{minute:02}", 2 if half else 1
+    return f"{hour:02}:{minute:02}", 1 + length
+
+
+def _half_of_day(words: Sequence[str], start: int) -> tuple[str, int]:
+    """Which half of the day is named here, if one is, and in how many tokens."""
+    for tokens, half in _HALVES.items():
+        if tuple(words[start : start + len(tokens)]) == tokens:
+            return half, len(tokens)
+    return "", 0
 
 
 def plain(value: Fraction) -> str:

@@ -21,6 +21,8 @@ _DIRECTIONS: Final = {
 }  # fmt: skip
 _LONGEST_PARTING: Final = 7
 _AGENTS: Final = ("er", "or", "ee", "ist")
+# As `length_of_time` has them.
+_TIME_ENDINGS: Final = (" s", " months")
 _UNIT_KINDS: Final = ("unit of", "currency")
 
 
@@ -53,6 +55,11 @@ class Term:
     after_i: bool
 
     @property
+    def end(self) -> int:
+        """The place after it."""
+        return self.start + (1 if self.parted else len(self.surface.split()))
+
+    @property
     def base(self) -> str:
         """The phrase in one string."""
         return " ".join(self.phrase)
@@ -70,6 +77,11 @@ class Amount(NamedTuple):
 
     number: str
     whole: str
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one thing, which `a` says as well; not where it is a length of time."""
+        return self.number == "1" and not self.whole.endswith(_TIME_ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +141,20 @@ class _Reader:
             frozenset(self._bounds),
             self._negations,
             self._is_about_me(),
-            self._asked.wants,
+            self._wants(terms),
         )
+
+    def _wants(self, terms: tuple[Term, ...]) -> frozenset[str]:
+        """What is wanted; of `what is a mutex`, with nothing else in it, what it is."""
+        content = [term for term in terms if not term.light]
+        opening, rest = self._words[:2], self._words[2:]
+        is_definition = (
+            self._asked.wants == {"thing"}
+            and opening in (["what", "is"], ["what", "are"])
+            and len(content) == 1
+            and not (self._closed["before a noun"] - {"a", "an"}) & set(rest)
+        )
+        return frozenset({"definition"}) if is_definition else self._asked.wants
 
     def _terms(self) -> Iterator[Term]:
         place, after, denied = 0, "", False
@@ -158,8 +182,7 @@ class _Reader:
     def _quantity(self, place: int) -> int:
         """Takes a number or a time in; how many tokens it had."""
         words = self._words
-        after = words[place + 1] if place + 1 < len(words) else ""
-        if (time := time_of_day(words[place], after)) is not None:
+        if (time := time_of_day(words, place)) is not None:
             self._times.append(time[0])
             return time[1]
         number = number_at(words, place)

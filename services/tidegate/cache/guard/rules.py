@@ -33,11 +33,12 @@ _GETTING: Final = frozenset({"get", "receive", "have"})
 _ALL: Final = frozenset(
     {"all", "every", "each", "everyone", "everybody", "everything", "entire", "whole"}
 )
-_ANY: Final = frozenset({"some", "any"})
+_ANY: Final = frozenset({"some", "any", "someone", "somebody", "anyone", "anybody"})
 # Kinds of words that change the answer whenever they are there.
 _TELLING: Final = frozenset(
     {
         "quantifier",
+        "currency",
         "family member",
         "role",
         "weekday",
@@ -68,16 +69,19 @@ def objections(pair: Pair) -> Iterator[Objection]:
 
 
 def _numbers(pair: Pair) -> Objection | None:
-    # `first`, `one` and `once` are as often no number.
     left = _not_among(pair.one.numbers, pair.other.numbers)
     right = _not_among(pair.other.numbers, pair.one.numbers)
     if not left and not right:
         return _reordered(pair)
-    return None if {*left, *right} == {"1"} else Objection("number", versus(left, right))
+    if not (left and right) and all(amount.is_single for amount in (*left, *right)):
+        return None
+    wholes = [[amount.whole for amount in side] for side in (left, right)]
+    # `first`, `one` and `once` are as often no number.
+    return None if {*wholes[0], *wholes[1]} == {"1"} else Objection("number", versus(*wholes))
 
 
-def _not_among(amounts: tuple[Amount, ...], others: tuple[Amount, ...]) -> list[str]:
-    return [amount.whole for amount in amounts if not _is_among(amount, others)]
+def _not_among(amounts: tuple[Amount, ...], others: tuple[Amount, ...]) -> list[Amount]:
+    return [amount for amount in amounts if not _is_among(amount, others)]
 
 
 def _reordered(pair: Pair) -> Objection | None:
@@ -241,7 +245,7 @@ def _kinds(pair: Pair) -> Objection | None:
 def _one_sided(pair: Pair) -> Objection | None:
     """A name, or one of the kinds that always tell, without a counterpart."""
     for term in (*pair.left, *pair.right):
-        telling = sorted(kind for kind, _ in term.kinds if _tells(kind))
+        telling = sorted(kind for kind, _ in term.kinds if _tells(kind, term))
         if term.base in lexicon().closed["telling"]:
             return Objection("quantifier", f"{term.surface} in one alone")
         if term.base in lexicon().closed["aspect"] and not term.light:
@@ -254,8 +258,11 @@ def _one_sided(pair: Pair) -> Objection | None:
     return None
 
 
-def _tells(kind: str) -> bool:
-    return kind in _TELLING or kind.startswith("unit of")
+def _tells(kind: str, term: Term) -> bool:
+    if kind.startswith("unit of"):
+        # `on what day` is no unit.
+        return not term.light
+    return kind in _TELLING
 
 
 def _one_or_all(pair: Pair) -> Objection | None:
@@ -294,6 +301,22 @@ def _wants(pair: Pair) -> Objection | None:
     return Objection("aspect", versus(sorted(pair.one.wants), sorted(pair.other.wants)))
 
 
+def _modifier(pair: Pair) -> Objection | None:
+    """A word more, right before one that both have, where nearly all others agree: it narrows it.
+
+    A return ticket is another than a ticket. What was worded anew has such words in plenty.
+    """
+    if difference(pair) > REWORDED:
+        return None
+    shared = {term.start for both in pair.matched for term in both[:1]}
+    shared_there = {term.start for both in pair.matched for term in both[1:]}
+    for rest, starts in ((pair.left, shared), (pair.right, shared_there)):
+        for term in rest:
+            if not term.light and term.end in starts:
+                return Objection("modifier", f"{term.surface} in one alone")
+    return None
+
+
 def _words(pair: Pair) -> Objection | None:
     ours = [term.surface for term in pair.left if not term.light]
     theirs = [term.surface for term in pair.right if not term.light]
@@ -322,6 +345,7 @@ _RULES: Final[tuple[Callable[[Pair], Objection | None], ...]] = (
     _negation,
     _denied,
     direction,
+    _modifier,
     _wants,
     _words,
 )

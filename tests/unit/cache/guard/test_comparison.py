@@ -34,6 +34,13 @@ LOOK_ALIKES = [
     ("role", "How do I mute myself?", "How do I mute a guest?"),
     ("aspect", "Why did the bridge fall?", "When did the bridge fall?"),
     ("aspect", "How much is a permit?", "How long is a permit good for?"),
+    ("aspect", "What is a mutex?", "When should I use a mutex?"),
+    ("aspect", "Where can I recycle glass?", "How is glass recycled?"),
+    ("direction", "Who does Hamlet kill in the play?", "Who kills Hamlet in the play?"),
+    ("direction", "My son bullied a boy, what now?", "My son was bullied, what now?"),
+    ("modifier", "How much is a ticket?", "How much is a return ticket?"),
+    ("modifier", "How do I clean a carpet?", "How do I clean a woollen carpet?"),
+    ("currency", "Can I pay in the shop?", "Can I pay in euros in the shop?"),
     ("words", "How do I prune roses?", "How do I fertilise roses?"),
 ]
 SIGNS = [
@@ -63,6 +70,10 @@ REPEATS = [
     ("How do I turn off the alarm?", "How do I turn the alarm off?"),
     ("How do I close my account?", "How do you close your account?"),
     ("What is a 20% tip?", "What is a 20 percent tip?"),
+    ("Is the shop open at 5 pm?", "Is the shop open at 5 in the afternoon?"),
+    ("What day does the sale end?", "On what day does the sale end?"),
+    ("How many ounces are in a pound?", "How many ounces are in one pound?"),
+    ("How do I share a file with people?", "How do I share a file with someone?"),
     ("How tall is the tower?", "What is the height of the tower?"),
 ]
 
@@ -92,8 +103,8 @@ def test_a_repeat_is_accounted_for(one: str, other: str) -> None:
 
 
 def test_a_word_more_is_told_and_not_grave() -> None:
-    comparison = compare("How do I clean a carpet?", "How do I clean a woollen carpet?")
-    assert [str(objection) for objection in comparison.objections] == ["words: nothing / woollen"]
+    comparison = compare("How do I clean a carpet?", "How do I clean a carpet outdoors?")
+    assert [str(objection) for objection in comparison.objections] == ["words: outdoors / nothing"]
     assert not comparison.grave
     assert not comparison.accounted
 

@@ -75,20 +75,23 @@ def test_any_text_can_be_looked_at(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "after", "time"),
+    ("text", "time"),
     [
-        ("5", "pm", "17:00"),
-        ("17:00", "", "17:00"),
-        ("12", "am", "00:00"),
-        ("noon", "", "12:00"),
-        ("24:00", "", "00:00"),
-        ("5", "apples", None),
-        ("99:99", "", None),
+        ("5 pm", "17:00"),
+        ("17:00", "17:00"),
+        ("12 am", "00:00"),
+        ("noon", "12:00"),
+        ("24:00", "00:00"),
+        ("7.30 in the morning", "07:30"),
+        ("8 in the evening", "20:00"),
+        ("5 apples", None),
+        ("7.30", None),
+        ("99:99", None),
     ],
 )
-def test_times_of_day(word: str, after: str, time: str | None) -> None:
-    found = time_of_day(word, after)
-    assert (found and found[0]) == time
+def test_times_of_day(text: str, time: str | None) -> None:
+    found = time_of_day(text.split(), 0)
+    assert found == (time and (time, len(text.split())))
 
 
 def test_a_year_is_twelve_months() -> None:
