@@ -54,6 +54,7 @@ TENANT = "bench"
 AT_ONCE = 50
 NOISE = 0.035
 QUIET_SECONDS = 1.0
+LONGEST_SECONDS = 300.0
 STAGES = ("embed", "search", "guard")
 
 
@@ -87,10 +88,11 @@ async def run(entries: int, scopes: int, asked: Sequence[str], kept: Sequence[st
         await store.start()
         try:
             await fill(store, search, entries, scopes, kept)
+            filled = time.perf_counter()
             compare("", "")
             half = len(asked) // 2
             await measure("just stored", lookups, registry, scopes, asked[:half])
-            await groomed(Path(directory))
+            await groomed(Path(directory), filled)
             await measure("groomed", lookups, registry, scopes, asked[half:])
         finally:
             await store.stop(Deadline(30))
@@ -125,21 +127,24 @@ async def fill(
     print(f"{entries} entries in {scopes} scopes, put in {time.perf_counter() - began:.0f} s")
 
 
-async def groomed(directory: Path) -> None:
-    """Returns when nothing has been groomed for a while."""
-    began = last = time.perf_counter()
+async def groomed(directory: Path, filled: float) -> None:
+    """Returns when nothing has been groomed for a while. Raises TimeoutError if that never ends."""
+    last = time.perf_counter()
     names: list[str] = []
     while (now := time.perf_counter()) - last < QUIET_SECONDS:
         names = await asyncio.to_thread(parts_of, directory)
         if "making" in names or names.count("head") > 1:
             last = now
+        if now - filled > LONGEST_SECONDS:
+            raise TimeoutError(f"the store was not groomed: {', '.join(names)}")
         await asyncio.sleep(0.05)
-    print(f"  groomed {last - began:.0f} s later: {', '.join(names)}")
+    print(f"  groomed {last - filled:.0f} s after the last entry: {', '.join(names)}")
 
 
 def parts_of(directory: Path) -> list[str]:
     """The kinds of the store's parts: head, settled, making."""
-    return sorted(path.name.partition("-")[0] for path in directory.glob("*/*-*"))
+    paths = [path for path in directory.glob("*/*-*") if path.suffix != ".gone"]
+    return sorted(path.name.partition("-")[0] for path in paths)
 
 
 async def measure(
@@ -189,7 +194,9 @@ def main() -> None:
     print(describe())
     labelled = pairs("dev")
     kept = list(dict.fromkeys(each.one for each in labelled))
-    asked = list(dict.fromkeys(each.other for each in labelled))[: options.lookups]
+    asked = list(dict.fromkeys(each.other for each in labelled))
+    random.Random(7).shuffle(asked)
+    asked = asked[: options.lookups]
     for scopes in (50, 1):
         uvloop.run(run(options.entries, scopes, asked, kept))
 

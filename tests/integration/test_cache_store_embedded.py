@@ -133,7 +133,7 @@ async def test_where_no_index_can_be_made_all_goes_on(
 ) -> None:
     calls: list[Path] = []
 
-    def broken(_: int, target: Path, sources: list[Path]) -> None:
+    def broken(_: int, target: Path, sources: list[Path], *, idle: bool) -> None:
         calls.append(target)
         raise OSError("no process can be started")
 
@@ -209,6 +209,15 @@ async def test_a_keeper_that_ends_is_replaced_and_nothing_is_lost(tmp_path: Path
         await until(lambda: store.keeper_pid not in {None, killed})
         assert await missing(store, range(300)) == []
         assert set_aside(tmp_path) == []
+
+
+async def test_ctrl_c_in_the_terminal_is_not_for_the_keeper(tmp_path: Path) -> None:
+    """It would end before the cache has written; its session, by which CPU is shared, is ours."""
+    async with embedded_store(tmp_path) as store:
+        keeper = store.keeper_pid
+        assert keeper is not None
+        assert os.getpgid(keeper) == keeper
+        assert os.getsid(keeper) == os.getsid(0)
 
 
 async def test_calls_that_a_keeper_leaves_open_fail_and_do_not_hang(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ async def test_a_copy_that_hangs_is_given_up_and_removals_go_on(
     removable: list[bool] = []
 
     @contextlib.asynccontextmanager
-    async def groomer(*_: Any) -> AsyncIterator[SilentGroomer]:
+    async def groomer(*_: Any, idle: bool) -> AsyncIterator[SilentGroomer]:
+        assert idle
         try:
             yield SilentGroomer()
         finally:
@@ -79,6 +80,28 @@ async def test_a_copy_that_hangs_is_given_up_and_removals_go_on(
     assert keeper.asked[:2] == [("freeze", True), ("abandon", True)]
     assert removable == [True]
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+async def test_a_groomer_that_never_has_its_turn_is_followed_by_one_that_insists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is ever idle, entries would be compared one by one for ever."""
+    made = upkeep_of(tmp_path, ScriptedKeeper(freeze=["head-000001"], abandon=None))
+    asked: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def groomer(*_: Any, idle: bool) -> AsyncIterator[SilentGroomer]:
+        asked.append(idle)
+        yield SilentGroomer()
+
+    monkeypatch.setattr(upkeep, "groomer_process", groomer)
+    monkeypatch.setattr(upkeep, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(upkeep, "_GROOM_SECONDS", 0.05)
+    for _ in range(2):
+        made.told(head_puts=1, total=1)
+        with pytest.raises(TimeoutError):
+            await made.groom()
+    assert asked == [True, False]
 
 
 async def test_a_keeper_that_removes_the_same_for_ever_does_not_stop_all_else(

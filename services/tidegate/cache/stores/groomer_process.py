@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 
 from tidegate.cache.entries import StoreError
 from tidegate.cache.stores.groomer import COPIED
+from tidegate.chassis.children import die_with_parent, leave_group
 
 _END_SECONDS: Final = 5.0
 
@@ -33,19 +35,27 @@ class GroomerProcess:
             raise StoreError(f"the store's groomer ended with status {status}")
 
 
+def _begin() -> None:
+    leave_group()
+    # It may be deep in the engine, which holds Python's lock, and not see its input end.
+    die_with_parent(signal.SIGKILL)
+
+
 @contextlib.asynccontextmanager
 async def groomer_process(
-    dimension: int, target: Path, sources: Sequence[Path]
+    dimension: int, target: Path, sources: Sequence[Path], *, idle: bool
 ) -> AsyncIterator[GroomerProcess]:
-    """Starts a groomer, and kills it at the end if it still works. Raises OSError."""
+    """Starts a groomer, and kills it at the end if it still works. Raises OSError.
+
+    `idle`: after its copies it works only where nobody else does.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tidegate.cache.stores.groomer"),
-        *(str(dimension), str(target), *map(str, sources)),
+        *("idle" if idle else "nice", str(dimension), str(target), *map(str, sources)),
         # Its end tells the groomer that nobody waits for it any more.
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        # In the session of the cache: Linux shares the CPU by sessions first (sched(7), autogroup),
-        # and its giving way would count for nothing beside those of others.
+        preexec_fn=_begin,
     )
     try:
         yield GroomerProcess(process)

@@ -88,7 +88,7 @@ def _lock(folder: Path, seconds: float) -> bool:
 
 def main(folder: Path, dimension: int, lock_seconds: float) -> None:
     """Keeps a folder until standard input ends."""
-    # Signals are for the cache, which ends its keeper in order; Ctrl-C in the terminal is for all.
+    # Signals are for the cache, which ends its keeper in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     told = os.fdopen(os.dup(1), "wb")

@@ -11,6 +11,7 @@ import msgspec
 
 from tidegate.cache.entries import StoreError
 from tidegate.cache.stores.keeper import HELD, LENGTH, Reply, Request
+from tidegate.chassis.children import leave_group
 
 CALL_SECONDS: Final = 5.0
 """After that a call is given up. The keeper goes on with it, for it does one after another."""
@@ -148,6 +149,8 @@ async def _spawn(folder: Path, dimension: int, lock_seconds: float) -> asyncio.s
             *(str(folder), str(dimension), str(lock_seconds)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # Ctrl-C in the terminal is for the cache, which ends its keeper in order.
+            preexec_fn=leave_group,
         )
     except OSError as error:
         raise StoreError(f"the store's keeper cannot be started: {error.strerror}") from error

@@ -33,6 +33,8 @@ LARGE_ENTRIES: Final = 128_000
 _STEP: Final = 200
 _EVICTED_SHARE: Final = 0.01
 _GROOM_SECONDS: Final = 600.0
+# Where nothing is ever idle; a folder of 128,000 entries takes a minute of an idle core.
+_IDLE_SECONDS: Final = 240.0
 # Nothing can be removed meanwhile; what cannot be copied in that time is tried again later.
 _COPY_SECONDS: Final = 10.0
 # Beyond that the rest waits for the next time, whatever the keeper says.
@@ -69,6 +71,7 @@ class Upkeep:
         self._wanted = asyncio.Event()
         self._head_puts = 0
         self._total = 0
+        self._idle = True
         self.copying = asyncio.Lock()
 
     def told(self, head_puts: int, total: int) -> None:
@@ -125,7 +128,7 @@ class Upkeep:
         keeper = self._keeper()
         made = await asyncio.to_thread(self._folder.begin_making)
         try:
-            async with asyncio.timeout(_GROOM_SECONDS):
+            async with asyncio.timeout(_IDLE_SECONDS if self._idle else _GROOM_SECONDS):
                 await self._make(keeper, made)
             name = await asyncio.to_thread(self._folder.settle, made)
             done = await keeper.call("adopt", name=name, call_seconds=_ADOPT_SECONDS)
@@ -133,7 +136,10 @@ class Upkeep:
             await _abandon(keeper)
             # A part that was settled and not adopted is removed at the next start.
             await asyncio.to_thread(shutil.rmtree, made, ignore_errors=True)
+            # The next one insists on its share of the CPU, if this one had none.
+            self._idle = not self._idle
             raise
+        self._idle = True
         for each in done:
             await asyncio.to_thread(self._folder.discard, each)
         return True
@@ -158,7 +164,9 @@ class Upkeep:
         names = await keeper.call("freeze", head=head, small=SMALL_ENTRIES, large=LARGE_ENTRIES)
         self._head_puts = 0
         sources = [self._folder.path / name for name in names]
-        groomer = await running.enter_async_context(groomer_process(self._dimension, made, sources))
+        groomer = await running.enter_async_context(
+            groomer_process(self._dimension, made, sources, idle=self._idle)
+        )
         await groomer.copied()
         await keeper.call("copied")
         return groomer

@@ -5,14 +5,14 @@ failing. A drain sends SIGTERM stage by stage, highest first; a second one kills
 """
 
 import asyncio
-import ctypes
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 
+from tidegate.chassis.children import die_with_parent
 from tidegate.cli.up.plan import ProcessPlan, UpError
 
 _RESTART_SECONDS = (0.25, 10.0)
@@ -90,7 +90,8 @@ class Supervisor:
                 limit=_LINE_LIMIT,
                 # Ctrl-C in the terminal is for this process, which then drains in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                # So that its ports come free where this process is killed.
+                preexec_fn=partial(die_with_parent, signal.SIGTERM),
             )
         except OSError as error:
             raise UpError(f"{plan.name} cannot be started: {error.strerror}") from error
@@ -147,9 +148,3 @@ async def _read_line(stream: asyncio.StreamReader) -> bytes:
 def _signal(child: _Child, number: signal.Signals) -> None:
     if child.process is not None and child.process.returncode is None:
         child.process.send_signal(number)
-
-
-def _die_with_parent() -> None:
-    """Has Linux end the child when this process is killed, so that its ports come free."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
