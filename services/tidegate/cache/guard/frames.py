@@ -40,6 +40,7 @@ _AUXILIARIES: Final = frozenset(
     ]
 )
 _BE: Final = frozenset({"is", "are", "was", "were"})
+_WORKING: Final = frozenset({"work", "works", "function", "functions"})
 _ACTORS: Final = frozenset({"i", "you", "we", "one"})
 _WANTS: Final = {
     "how": "method", "whether": "yes or no", "why": "reason", "when": "time", "where": "place",
@@ -53,7 +54,7 @@ _APART: Final = {
         *("method", "time", "place", "person", "cost", "duration"),
         *("yes or no", "amount", "frequency", "thing"),
     },
-    "time": {"method", "place", "person", "cost", "yes or no", "amount"},
+    "time": {"thing", "method", "place", "person", "cost", "yes or no", "amount"},
     "cost": {"method", "place", "person", "duration", "frequency"},
     "place": {"method", "person", "duration", "amount", "yes or no"},
     "person": {"method", "duration", "amount"},
@@ -62,8 +63,13 @@ _APART: Final = {
     "frequency": {"yes or no", "method"},
     "definition": {
         *("method", "reason", "time", "place", "person", "cost", "duration", "amount"),
-        *("frequency", "yes or no"),
+        "frequency",
     },
+    "workings": {
+        *("reason", "time", "place", "person", "cost", "duration", "amount", "frequency"),
+    },
+    "process": {"way"},
+    "distance": {"method", "cost", "duration", "time"},
 }
 # Three kinds of how: to do a thing, where I can, and how it is done by others.
 _HOWS: Final = {"way": "method", "process": "method"}
@@ -125,11 +131,14 @@ class Frames:
             at_end = places[-1] == len(words) - 1
             if frame.section in _WANTS and _asks(frame, words, place):
                 wants.append(_want(frame.section, words, place))
-            if frame.section != "polite" or edge or at_end:
+            # In the middle of a question they are words like others: a list, a find.
+            if frame.section not in _WHOLE or edge or (at_end and frame.section == "polite"):
                 framed.update(each for each in places if self._is_frame(frame, words[each]))
             place += len(frame.head)
         if not wants and words and words[0] in _AUXILIARIES:
             wants.append("yes or no")
+        if words[:1] == ["what"] and words[-1] == "for":
+            wants.append("reason")
         precise = [want for want in wants if want not in {"thing", "yes or no"}]
         return Asked(frozenset((precise or wants)[:1]), frozenset(framed))
 
@@ -167,6 +176,8 @@ def _want(section: str, words: Sequence[str], place: int) -> str:
     """What a section wants; where I can do a thing is a way to do it."""
     if section == "where" and "i" in words[:4]:
         return "way"
+    if section == "how" and words[-1] in _WORKING and not _ACTORS & set(words):
+        return "workings"
     after = words[place + 1 : place + 2]
     is_passive = section == "how" and set(after) <= _BE and not _ACTORS & set(words)
     return "process" if after and is_passive else _WANTS[section]
@@ -200,7 +211,8 @@ def compatible(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def _are_apart(one: str, other: str) -> bool:
-    if {one, other} == {*_HOWS}:
-        return True
-    one, other = _HOWS.get(one, one), _HOWS.get(other, other)
-    return other in _APART.get(one, ()) or one in _APART.get(other, ())
+    general = _HOWS.get(one, one), _HOWS.get(other, other)
+    return any(
+        there in _APART.get(here, ())
+        for here, there in ((one, other), (other, one), general, general[::-1])
+    )

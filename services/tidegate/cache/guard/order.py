@@ -23,6 +23,8 @@ _OPPOSED: Final = {
 REWORDED: Final = 3
 _ASKED_FOR: Final = frozenset({"who", "whom", "what", "which"})
 _DO: Final = frozenset({"do", "does", "did"})
+# The place of a verb whose subject is asked for: `who kills`, `which team beats`.
+_LATEST_VERB: Final = 2
 _PERSONS: Final = frozenset({"role", "profession", "family member", "life stage"})
 _QUANTITIES: Final = ("unit of", "currency")
 
@@ -57,31 +59,48 @@ def difference(pair: Pair) -> int:
 
 def _subject_or_object(pair: Pair) -> Objection | None:
     """Who does a thing, or to whom somebody does it: `who kills Hamlet`, `who does Hamlet kill`."""
-    ours, theirs = _does(pair.one), _does(pair.other)
-    if ours is None or theirs is None or ours == theirs:
+    ours, theirs = _asks_for_object(pair.one), _asks_for_object(pair.other)
+    if ours == theirs or not _asks_for_somebody(pair):
         return None
-    return Objection("direction", "who does it, or to whom it is done")
+    for verb in pair.matched:
+        for noun in pair.matched:
+            asked, told = (0, 1) if ours else (1, 0)
+            if (
+                noun[asked].end == verb[asked].start
+                and verb[told].start <= _LATEST_VERB
+                and verb[told].start < noun[told].start
+            ):
+                return Objection("direction", f"who {verb[told].surface} whom")
+    return None
 
 
-def _does(reading: Reading) -> bool | None:
-    """Whether somebody else acts than who is asked for; None where that cannot be seen."""
-    if not reading.words or reading.words[0] not in _ASKED_FOR:
-        return None
-    auxiliaries = lexicon().closed["auxiliary"] & set(reading.words)
-    return bool(auxiliaries) if auxiliaries <= _DO else None
+def _asks_for_somebody(pair: Pair) -> bool:
+    return all(set(each.words[:1]) & _ASKED_FOR for each in (pair.one, pair.other))
+
+
+def _asks_for_object(reading: Reading) -> bool:
+    """Whether an auxiliary follows right after what is asked for: `which team did X beat`."""
+    return bool(_DO & set(reading.words[1:3]))
 
 
 def _voice(pair: Pair) -> Objection | None:
-    """What does a thing in one question, and has it done to itself in the other."""
+    """What does a thing to something in one question, and has it done to itself in the other."""
     for ours, theirs in pair.matched:
         active, passive = (theirs, ours) if ours.passive else (ours, theirs)
-        if active.passive == passive.passive:
+        acting = pair.other if ours.passive else pair.one
+        if active.passive == passive.passive or not _is_participle(passive):
             continue
         for both in pair.matched:
             actor, there = both[::-1] if ours.passive else both
-            if actor.end == active.start and there.start < passive.start:
+            before = actor.end == active.start and there.start < passive.start
+            if before and any(term.start > active.start for term in acting.terms):
                 return Objection("direction", f"{actor.surface} {active.surface}, or the reverse")
     return None
+
+
+def _is_participle(term: Term) -> bool:
+    """Whether it is a form of a verb: `payment` only ends like one."""
+    return term.surface != term.base and term.surface.endswith(("ed", "en"))
 
 
 def _turned(pair: Pair) -> Objection | None:

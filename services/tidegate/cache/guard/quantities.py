@@ -24,16 +24,19 @@ _SHORT_SCALES: Final = {"k": 1_000, "m": 10**6, "mio": 10**6, "mn": 10**6, "bn":
 _OTHERS: Final = {"dozen": 12, "once": 1, "twice": 2}
 _ORDINAL_ENDINGS: Final = frozenset({"st", "nd", "rd", "th"})
 _PARTS: Final = {"half": 2, "halve": 2, "quarter": 4}
-# What is the same length of time however it is written, in months and in seconds.
 _NAMED_TIMES: Final = {"midnight": "00:00", "noon": "12:00", "midday": "12:00"}
-_HALVES: Final = {
-    ("am",): "am",
-    ("pm",): "pm",
-    ("in", "the", "morning"): "am",
-    ("in", "the", "afternoon"): "pm",
-    ("in", "the", "evening"): "pm",
-    ("at", "night"): "pm",
+# Parts of the day, and the hours of the afternoon and the morning that belong to each.
+_PARTS_OF_DAY: Final = {
+    ("in", "the", "morning"): (range(0), range(1, 12)),
+    ("in", "the", "afternoon"): (range(12, 19), range(0)),
+    ("in", "the", "evening"): (range(16, 24), range(0)),
+    ("at", "night"): (range(18, 24), range(6)),
 }
+# What makes an hour of a number before such a part: a dose in the evening is none.
+_BEFORE_AN_HOUR: Final = frozenset(
+    ["at", "by", "until", "till", "from", "before", "after", "since", "around", "about"]
+)
+# What is the same length of time however it is written, in months and in seconds.
 _MONTHS: Final = {"month": 1, "year": 12, "decade": 120, "century": 1200}
 _SECONDS: Final = {
     **{"second": 1, "minute": 60, "hour": 3600, "day": 86_400},
@@ -72,13 +75,16 @@ def length_of_time(value: Fraction, unit: str) -> str | None:
 
 
 def time_of_day(words: Sequence[str], start: int) -> tuple[str, int] | None:
-    """A time as `HH:MM`, and how many tokens it takes: `7:30`, `8 pm`, `8 in the evening`."""
+    """A time as `HH:MM`, and how many tokens it takes: `17:00`, `5 pm`, `at 5 in the evening`."""
     word = words[start]
     if word in _NAMED_TIMES:
         return _NAMED_TIMES[word], 1
-    half, length = _half_of_day(words, start + 1)
-    hours, colon, minutes = (word.replace(".", ":") if half else word).partition(":")
-    if not hours.isdigit() or (colon and not minutes.isdigit()) or not (colon or half):
+    after = words[start + 1] if start + 1 < len(words) else ""
+    half = after if after in {"am", "pm"} else ""
+    hours, colon, minutes = word.partition(":")
+    if not (colon or half):
+        return _hour_in_part(words, start)
+    if not hours.isdigit() or (colon and not minutes.isdigit()):
         return None
     hour, minute = int(hours), int(minutes or 0)
     if half:
@@ -86,15 +92,26 @@ def time_of_day(words: Sequence[str], start: int) -> tuple[str, int] | None:
     if hour > 24 or minute > 59:
         return None
     hour %= 24
-    return f"{hour:02}:{minute:02}", 1 + length
+    return f"{hour:02}:{minute:02}", 2 if half else 1
 
 
-def _half_of_day(words: Sequence[str], start: int) -> tuple[str, int]:
-    """Which half of the day is named here, if one is, and in how many tokens."""
-    for tokens, half in _HALVES.items():
-        if tuple(words[start : start + len(tokens)]) == tokens:
-            return half, len(tokens)
-    return "", 0
+def _hour_in_part(words: Sequence[str], start: int) -> tuple[str, int] | None:
+    """`at 7.30 in the morning`, `by 3 at night`: hours of a twelve-hour clock, and no others."""
+    if start == 0 or words[start - 1] not in _BEFORE_AN_HOUR:
+        return None
+    hours, point, minutes = words[start].partition(".")
+    if not hours.isdigit() or (point and not (minutes.isdigit() and len(minutes) == 2)):
+        return None
+    hour, minute = int(hours), int(minutes or 0)
+    if not 1 <= hour <= 12 or minute > 59:
+        return None
+    for part, (late, early) in _PARTS_OF_DAY.items():
+        if tuple(words[start + 1 : start + 1 + len(part)]) != part:
+            continue
+        for of_day, hours_of_part in ((hour % 12 + 12, late), (hour % 12, early)):
+            if of_day in hours_of_part:
+                return f"{of_day:02}:{minute:02}", 1 + len(part)
+    return None
 
 
 def plain(value: Fraction) -> str:

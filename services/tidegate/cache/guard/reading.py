@@ -21,8 +21,6 @@ _DIRECTIONS: Final = {
 }  # fmt: skip
 _LONGEST_PARTING: Final = 7
 _AGENTS: Final = ("er", "or", "ee", "ist")
-# As `length_of_time` has them.
-_TIME_ENDINGS: Final = (" s", " months")
 _UNIT_KINDS: Final = ("unit of", "currency")
 
 
@@ -77,11 +75,6 @@ class Amount(NamedTuple):
 
     number: str
     whole: str
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is one thing, which `a` says as well; not where it is a length of time."""
-        return self.number == "1" and not self.whole.endswith(_TIME_ENDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +280,7 @@ class _Reader:
             phrase=phrase,
             surface=" ".join(self._words[place:end]),
             groups=known.groups.get(phrase, frozenset()),
-            kinds=known.kinds.get(phrase, frozenset()),
+            kinds=self._kinds_of(place, phrase),
             sides=known.opposites.get(phrase, frozenset()),
             named=any(token.named for token in self._tokens[place:end]),
             owns=any(token.owns for token in self._tokens[place:end]),
@@ -304,6 +297,19 @@ class _Reader:
             before_me=self._words[end : end + 1] in (["me"], ["us"]),
             after_i=place > 0 and self._words[place - 1] in {"i", "we"},
         )
+
+    def _kinds_of(self, place: int, phrase: Phrase) -> frozenset[tuple[str, int]]:
+        """What it is one of: `sat`, `sun` and `fall` are days only where a day may stand."""
+        kinds = self._known.kinds.get(phrase, frozenset())
+        if self._words[place] not in self._closed["often no day"]:
+            return kinds
+        before = self._words[max(0, place - 2) : place]
+        if before[-1:] == ["the"]:
+            before = before[:-1]
+            is_day = before == ["in"]
+        else:
+            is_day = bool(before) and before[-1] in self._closed["before a day"]
+        return kinds if is_day else frozenset()
 
     def _beside(self, start: int, end: int) -> tuple[str, str]:
         """The words before and after, passing over what belongs to a noun."""

@@ -69,19 +69,16 @@ def objections(pair: Pair) -> Iterator[Objection]:
 
 
 def _numbers(pair: Pair) -> Objection | None:
+    # `first`, `one` and `once` are as often no number.
     left = _not_among(pair.one.numbers, pair.other.numbers)
     right = _not_among(pair.other.numbers, pair.one.numbers)
     if not left and not right:
         return _reordered(pair)
-    if not (left and right) and all(amount.is_single for amount in (*left, *right)):
-        return None
-    wholes = [[amount.whole for amount in side] for side in (left, right)]
-    # `first`, `one` and `once` are as often no number.
-    return None if {*wholes[0], *wholes[1]} == {"1"} else Objection("number", versus(*wholes))
+    return None if {*left, *right} == {"1"} else Objection("number", versus(left, right))
 
 
-def _not_among(amounts: tuple[Amount, ...], others: tuple[Amount, ...]) -> list[Amount]:
-    return [amount for amount in amounts if not _is_among(amount, others)]
+def _not_among(amounts: tuple[Amount, ...], others: tuple[Amount, ...]) -> list[str]:
+    return [amount.whole for amount in amounts if not _is_among(amount, others)]
 
 
 def _reordered(pair: Pair) -> Objection | None:
@@ -302,19 +299,32 @@ def _wants(pair: Pair) -> Objection | None:
 
 
 def _modifier(pair: Pair) -> Objection | None:
-    """A word more, right before one that both have, where nearly all others agree: it narrows it.
+    """A word more that narrows a noun of both, where nearly all others agree.
 
     A return ticket is another than a ticket. What was worded anew has such words in plenty.
     """
     if difference(pair) > REWORDED:
         return None
-    shared = {term.start for both in pair.matched for term in both[:1]}
-    shared_there = {term.start for both in pair.matched for term in both[1:]}
-    for rest, starts in ((pair.left, shared), (pair.right, shared_there)):
+    for rest, reading, side in ((pair.left, pair.one, 0), (pair.right, pair.other, 1)):
+        nouns = {both[side].start for both in pair.matched}
         for term in rest:
-            if not term.light and term.end in starts:
+            narrows = term.end in nouns and _narrows(term, reading)
+            if narrows or (not term.light and _is_owned(term, reading)):
                 return Objection("modifier", f"{term.surface} in one alone")
     return None
+
+
+def _narrows(term: Term, reading: Reading) -> bool:
+    """Whether it stands between what begins a noun phrase and its noun."""
+    closed = lexicon().closed
+    opening = closed["before a noun"] | closed["all"]
+    before = reading.words[term.start - 1] if term.start else ""
+    return not term.light and before in opening and term.base not in closed["empty modifier"]
+
+
+def _is_owned(term: Term, reading: Reading) -> bool:
+    """Whether it stands right after an owner: a topic's messages are none of its topics."""
+    return any(each.owns and each.end == term.start for each in reading.terms)
 
 
 def _words(pair: Pair) -> Objection | None:

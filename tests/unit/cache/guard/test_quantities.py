@@ -75,23 +75,28 @@ def test_any_text_can_be_looked_at(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "time"),
+    ("text", "start", "found"),
     [
-        ("5 pm", "17:00"),
-        ("17:00", "17:00"),
-        ("12 am", "00:00"),
-        ("noon", "12:00"),
-        ("24:00", "00:00"),
-        ("7.30 in the morning", "07:30"),
-        ("8 in the evening", "20:00"),
-        ("5 apples", None),
-        ("7.30", None),
-        ("99:99", None),
+        ("5 pm", 0, ("17:00", 2)),
+        ("17:00", 0, ("17:00", 1)),
+        ("12 am", 0, ("00:00", 2)),
+        ("noon", 0, ("12:00", 1)),
+        ("24:00", 0, ("00:00", 1)),
+        ("at 7.30 in the morning", 1, ("07:30", 4)),
+        ("by 8 in the evening", 1, ("20:00", 4)),
+        ("at 3 at night", 1, ("03:00", 3)),
+        ("at 11 at night", 1, ("23:00", 3)),
+        ("at 12 at night", 1, ("00:00", 3)),
+        ("8 in the evening", 0, None),
+        ("at 60 at night", 1, None),
+        ("at 1.5 in the morning", 1, None),
+        ("5 apples", 0, None),
+        ("7.30", 0, None),
+        ("99:99", 0, None),
     ],
 )
-def test_times_of_day(text: str, time: str | None) -> None:
-    found = time_of_day(text.split(), 0)
-    assert found == (time and (time, len(text.split())))
+def test_times_of_day(text: str, start: int, found: tuple[str, int] | None) -> None:
+    assert time_of_day(text.split(), start) == found
 
 
 def test_a_year_is_twelve_months() -> None:
