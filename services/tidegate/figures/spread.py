@@ -7,11 +7,14 @@ from itertools import accumulate
 from typing import Final, Self
 
 # Seconds; from a cached first word to the longest answers.
-LLM_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+LLM_BUCKETS: Final = (
+    *(0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5),
+    *(10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 90.0, 120.0),
+)
 # US dollars; what was for nothing has a bucket of its own, so that it does not look like a little.
 USD_BUCKETS: Final = (
-    *(0.0, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
-    *(3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    *(0.0, 1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+    *(2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 )
 
 
