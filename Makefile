@@ -98,8 +98,20 @@ contract: $(DEV) ## Test what other teams build on: gRPC, HTTP, WebSocket, SSE
 integration: $(DEV) ## Test against real servers, which the tests start by themselves
 	$(BIN)/pytest -n $(PARALLEL) --dist loadfile $(TESTS)
 
+# So long, and with this seed first (SEED=4711); without one, another each time.
+SECONDS_OF_CHAOS = 600
+SEED =
+CHAOS = $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+.PHONY: chaos
+chaos: $(DEV) ## Kill, freeze and cut everything under load, and judge (10 minutes; SEED=N)
+	$(CHAOS) --seconds $(SECONDS_OF_CHAOS)
+
+.PHONY: short-chaos
+short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, in two minutes
+	$(CHAOS) --seconds 1 --jobs 1000 --round 334
+
 .PHONY: test
-test: check unit contract integration ## Everything that must pass before landing
+test: check unit contract integration short-chaos ## Everything that must pass before landing
 
 .PHONY: bench
 bench: $(DEV) ## Measure everything in bench/, or BENCHES=one_of_them

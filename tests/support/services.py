@@ -68,8 +68,11 @@ class ServiceProcess:
         """Wait for /readyz. Raises RuntimeError with the log if the process ends before."""
         async with asyncio.timeout(_PATIENCE), aiohttp.ClientSession() as session:
             while not await self._is_ready(session):
-                if self._process is None or self._process.returncode is not None:
-                    raise RuntimeError(self.log.read_text(encoding="utf-8"))
+                if self._process is None:
+                    raise RuntimeError(f"{self._name} does not run")
+                if (status := self._process.returncode) is not None:
+                    said = self.log.read_text(encoding="utf-8")
+                    raise RuntimeError(f"{self._name} ended with status {status}: {said}")
                 await asyncio.sleep(0.02)
 
     async def readiness(self) -> Frame:

@@ -27,8 +27,16 @@ class Way(Enum):
     DOWN = "server to client"
 
 
+class Broken(OSError):
+    """A filter's way to break its connection after `last` bytes."""
+
+    def __init__(self, last: bytes) -> None:
+        super().__init__("broken by a filter")
+        self.last = last
+
+
 class Filter(Protocol):
-    """Sees all bytes of one way of one connection; returns what goes on."""
+    """Sees all bytes of one way of one connection; returns what goes on, or raises Broken."""
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -160,7 +168,10 @@ class TcpProxy:
                     continue
                 writer.write(data if sieve is None else sieve.feed(data))
                 await writer.drain()
-        except OSError:
+        except Broken as broken:
+            writer.write(broken.last)
+        except (OSError, RuntimeError):
+            # Of uvloop's, RuntimeError: the transport is closed.
             pass
         finally:
             self._links.discard(link)

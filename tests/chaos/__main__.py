@@ -1,0 +1,160 @@
+"""Runs rounds of chaos and prints what came of them.
+
+    python -m tests.chaos [--seconds 600] [--seed N] [--jobs 1000] [--round 250]
+                          [--topology one|always|three]
+
+One round after the other for so long: on one nats-server, on one that syncs every write, and on
+three with three copies of everything. With a seed its rounds begin with that one. Ends with 1 where
+the judge has a complaint; each is printed with the seed that shows it again.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from bench._machine import describe
+from tests.chaos.plan import draw
+from tests.chaos.rounds import Arena, Round
+from tests.chaos.system import System, Topology
+
+_LOAD_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much: seconds and jobs of the whole run at least, and jobs of each round."""
+
+    seconds: float
+    jobs: int
+    round: int
+
+
+@dataclass(slots=True)
+class Total:
+    """All rounds of a run."""
+
+    rounds: list[tuple[Topology, Round]] = field(default_factory=list)
+
+    @property
+    def complaints(self) -> int:
+        """Of all rounds."""
+        return sum(len(each.verdict.complaints) for _, each in self.rounds)
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, flush=True)
+
+
+async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
+    """Each topology has its share of the seconds and of the jobs, and one round at least."""
+    total = Total()
+    for topology in topologies:
+        share, wanted = extent.seconds / len(topologies), extent.jobs / len(topologies)
+        with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as directory:
+            say(f"{topology}: starting")
+            async with System(Path(directory), topology) as system:
+                arena, began, asked = Arena(system, say), time.monotonic(), 0
+                while asked < wanted or time.monotonic() - began < share:
+                    plan = draw(
+                        seed,
+                        jobs=extent.round,
+                        seconds=_LOAD_SECONDS,
+                        processes=system.processes,
+                    )
+                    say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
+                    one = await arena.play(plan)
+                    total.rounds.append((topology, one))
+                    asked += extent.round
+                    _print_round(one)
+                    seed += 1
+    return total
+
+
+def _print_round(one: Round) -> None:
+    verdict = one.verdict
+    say(
+        f"  {one.seconds:.0f} s: {verdict.accepted} accepted, {verdict.orphans} orphans of "
+        f"{verdict.unanswered} unanswered creates, {verdict.refused} refusals, {verdict.resumed} "
+        f"resumes, {verdict.events} events, {verdict.attempts} attempts, {verdict.calls} calls"
+    )
+    say(f"  {_told(verdict.states)}; answers: {_told(verdict.tiers)}")
+    say(f"  ended otherwise: {_told(verdict.reasons)}")
+    for complaint in verdict.complaints:
+        say(f"  COMPLAINT (SEED={one.seed}) {complaint}")
+
+
+def _print_total(total: Total, seconds: float) -> None:
+    blows: Counter[str] = Counter()
+    surfaces: Counter[str] = Counter()
+    for _, one in total.rounds:
+        blows += one.blows
+        surfaces += Counter({str(name): number for name, number in one.surfaces.items()})
+    say(f"\n{describe()}\n")
+    say(f"{len(total.rounds)} rounds in {seconds:.0f} s; jobs: {_told(surfaces)}")
+    for name, number in sorted(blows.items()):
+        say(f"  {number:4}  {name}")
+    for topology in Topology:
+        of = [one.verdict for each, one in total.rounds if each is topology]
+        if of:
+            say(
+                f"{topology}: {sum(each.accepted for each in of)} accepted, "
+                f"{sum(each.resumed for each in of)} resumes, "
+                f"{sum(each.events for each in of)} events, "
+                f"{sum(len(each.complaints) for each in of)} complaints"
+            )
+    _print_held(total)
+    say(f"complaints: {total.complaints}")
+
+
+def _print_held(total: Total) -> None:
+    """Of each topology's last round, beside its first: what a process holds at rest."""
+    for topology in Topology:
+        of = [one.footprints for each, one in total.rounds if each is topology]
+        if not of:
+            continue
+        say(f"at rest after the first and the last of {len(of)} rounds on {topology}:")
+        for name in of[0]:
+            first, last = of[0][name], of[-1][name]
+            say(
+                f"  {name:12} {first.mebibytes:5.0f} to {last.mebibytes:5.0f} MiB, "
+                f"{first.descriptors} to {last.descriptors} descriptors, "
+                f"{first.threads} to {last.threads} threads"
+                f"{'' if first.pid == last.pid else ', another process since'}"
+            )
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--round", type=int, default=250)
+    parser.add_argument("--topology", choices=[each.name.lower() for each in Topology])
+    chosen = parser.parse_args()
+    seed = random.SystemRandom().randrange(1_000_000) if chosen.seed is None else chosen.seed
+    topologies = [Topology[chosen.topology.upper()]] if chosen.topology else list(Topology)
+    say(f"SEED={seed}")
+    began = time.monotonic()
+    extent = Extent(chosen.seconds, chosen.jobs, chosen.round)
+    total = uvloop.run(run(topologies, seed, extent))
+    _print_total(total, time.monotonic() - began)
+    return 1 if total.complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What is found afterwards, from the outside: jobs, logs, the provider's calls, what is left."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+import nats
+
+from tests.chaos.told import Frame
+
+KEY: Final = {"Authorization": "Bearer tidegate-dev"}
+_PAGE: Final = 200
+_AT_ONCE: Final = 32
+_SETTLING_SECONDS: Final = 120.0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """`jobs` by id as `GET /v1/jobs/{id}` shows them, `logs` their events, `calls` the provider's.
+
+    `left` are messages in the queue and deliveries without an end; `unsettled` says what did not
+    come to rest in time.
+    """
+
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    logs: dict[str, list[Frame]] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    left: dict[str, int] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Addresses, past all wires."""
+
+    gateway: str
+    streaming: str
+    simulator: str
+    nats: str
+
+
+async def settle(witnesses: Witnesses, known: set[str]) -> Ledger:
+    """Waits until nothing waits or runs, and writes down what there is but for `known` jobs."""
+    ledger = Ledger()
+    async with aiohttp.ClientSession(headers=KEY) as session:
+        try:
+            async with asyncio.timeout(_SETTLING_SECONDS):
+                while waiting := await _unfinished(session, witnesses):
+                    await asyncio.sleep(0.25)
+        except TimeoutError:
+            ledger.unsettled += [f"{job} has not ended" for job in waiting]
+        stats = await _json(session, f"{witnesses.simulator}/stats?idle_within=20&limit=1000000")
+        ledger.calls = stats["calls"]
+        if stats["running"]:
+            ledger.unsettled.append(f"{stats['running']} calls to the provider still run")
+        ids = [job["id"] for job in await _list(session, witnesses) if job["id"] not in known]
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(job_id: str) -> None:
+            async with gate:
+                url = f"{witnesses.gateway}/v1/jobs/{job_id}"
+                ledger.jobs[job_id] = await _json(session, url)
+                ledger.logs[job_id] = await _log(session, witnesses, job_id)
+
+        await asyncio.gather(*map(read, ids))
+    ledger.left = await _left(witnesses.nats)
+    return ledger
+
+
+async def _unfinished(session: aiohttp.ClientSession, witnesses: Witnesses) -> list[str]:
+    """Ids of jobs that wait or run; they are listed first."""
+    page = await _json(session, f"{witnesses.gateway}/v1/jobs?page_size={_PAGE}")
+    return [job["id"] for job in page["jobs"] if job["finished_at"] is None]
+
+
+async def _list(session: aiohttp.ClientSession, witnesses: Witnesses) -> list[dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = {}
+    token = ""
+    while True:
+        url = f"{witnesses.gateway}/v1/jobs?page_size={_PAGE}"
+        page = await _json(session, url + (f"&page_token={token}" if token else ""))
+        jobs |= {job["id"]: job for job in page["jobs"]}
+        token = page["next_page_token"]
+        if not token:
+            return list(jobs.values())
+
+
+async def _log(session: aiohttp.ClientSession, witnesses: Witnesses, job_id: str) -> list[Frame]:
+    async with session.get(f"{witnesses.streaming}/v1/jobs/{job_id}/events") as response:
+        response.raise_for_status()
+        return [
+            msgspec.json.decode(line[6:])
+            async for line in response.content
+            if line.startswith(b"data: ")
+        ]
+
+
+async def _json(session: aiohttp.ClientSession, url: str) -> Any:
+    async with session.get(url) as response:
+        response.raise_for_status()
+        return msgspec.json.decode(await response.read())
+
+
+async def _left(url: str) -> dict[str, int]:
+    """Messages of the queue, and deliveries of its consumers that nobody ended."""
+    client = await nats.connect(url.split(","))
+    try:
+        jetstream = client.jetstream()
+        state = (await jetstream.stream_info("JOBS")).state
+        consumers = await jetstream.consumers_info("JOBS")
+        return {"queued": state.messages} | {
+            each.name: (each.num_ack_pending or 0) + (each.num_pending or 0) for each in consumers
+        }
+    finally:
+        await client.close()

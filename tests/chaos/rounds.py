@@ -1,0 +1,136 @@
+"""Rounds: a plan is carried out on a system, everything comes to rest, and the judge looks."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import grpc
+
+from tests.chaos.clients import Client, PollingClient, Reach, SseClient
+from tests.chaos.footprints import Footprint, footprint, leaks
+from tests.chaos.judge import Verdict, judge
+from tests.chaos.ledger import KEY, Witnesses, settle
+from tests.chaos.plan import FaultPlan, JobPlan, Plan, Surface, Wire
+from tests.chaos.rpc import RpcClient
+from tests.chaos.sockets import SocketClient
+from tests.chaos.stock import StockClient
+from tests.chaos.system import System
+from tests.chaos.told import Told
+from tidegate.chassis.grpc_channel import make_channel
+from tidegate.v1.jobs_pb2_grpc import JobServiceStub
+
+_CLIENTS: Final[dict[Surface, type[Client]]] = {
+    Surface.GRPC: RpcClient,
+    Surface.JOBS: PollingClient,
+    Surface.OPENAI: StockClient,
+    Surface.WEBSOCKET: SocketClient,
+    Surface.SSE: SseClient,
+}
+_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Round:
+    """How one went. `blows` counts by kind and target."""
+
+    seed: int
+    verdict: Verdict
+    blows: Counter[str] = field(default_factory=Counter)
+    surfaces: Counter[Surface] = field(default_factory=Counter)
+    seconds: float = 0.0
+    footprints: dict[str, Footprint] = field(default_factory=dict)
+
+
+class Arena:
+    """A system and those who ask it; rounds follow one another on it."""
+
+    def __init__(self, system: System, say: Callable[[str], None]) -> None:
+        self._system = system
+        self._say = say
+        self._known: set[str] = set()
+        # Of the first rest of each process: what it holds then, it needs.
+        self._at_rest: dict[str, Footprint] = {}
+
+    async def play(self, plan: Plan) -> Round:
+        """Carries a plan out, to the verdict."""
+        began = time.monotonic()
+        async with aiohttp.ClientSession(
+            headers=KEY, connector=aiohttp.TCPConnector(limit=0)
+        ) as session:
+            reach = self._reach(session)
+            striking = asyncio.create_task(self._strike(plan.faults))
+            tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
+            blows = await striking
+            for channel in self._channels:
+                await channel.close()
+            await self._system.until_ready()
+            self._say("  all clients have ended; waiting for the platform to come to rest")
+            ledger = await settle(self._witnesses(), self._known)
+            await session.delete(f"{self._system.simulator_url}/stats")
+        self._known |= ledger.jobs.keys()
+        verdict = judge(tolds, ledger)
+        held = {name: footprint(pid) for name, pid in self._system.pids.items()}
+        verdict.complaints += leaks(self._at_rest, held)
+        verdict.complaints += self._system.deaths
+        self._system.deaths.clear()
+        for name, each in held.items():
+            if name not in self._at_rest or self._at_rest[name].pid != each.pid:
+                self._at_rest[name] = each
+        return Round(
+            plan.seed,
+            verdict,
+            blows,
+            Counter(job.surface for job in plan.jobs),
+            time.monotonic() - began,
+            held,
+        )
+
+    async def _ask(self, job: JobPlan, reach: Reach) -> Told:
+        await asyncio.sleep(job.at)
+        return await _CLIENTS[job.surface](job, reach).run()
+
+    async def _strike(self, faults: tuple[FaultPlan, ...]) -> Counter[str]:
+        began = time.monotonic()
+        blows: Counter[str] = Counter()
+        async with asyncio.TaskGroup() as tasks:
+            for fault in faults:
+                await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+                blows[f"{fault.blow}, {fault.target}"] += 1
+                tasks.create_task(self._system.strike(fault))
+        return blows
+
+    def _reach(self, session: aiohttp.ClientSession) -> Reach:
+        gateway = self._system.lines[Wire.GATEWAY].ports
+        streaming = self._system.lines[Wire.STREAMING].ports
+        http, rpc = _halves(gateway)
+        sockets, sse = _halves(streaming)
+        self._channels = [
+            make_channel(f"127.0.0.1:{port}", max_message_bytes=_MESSAGE_BYTES) for port in rpc
+        ]
+        stubs: list[Any] = [JobServiceStub(channel) for channel in self._channels]
+        return Reach(
+            session,
+            [f"http://127.0.0.1:{port}" for port in http],
+            [f"http://127.0.0.1:{port}" for port in sse],
+            [f"ws://127.0.0.1:{port}/v1/ws" for port in sockets],
+            stubs,
+        )
+
+    _channels: list[grpc.aio.Channel]
+
+    def _witnesses(self) -> Witnesses:
+        return Witnesses(
+            f"http://127.0.0.1:{self._system.lines[Wire.GATEWAY].ports[0]}",
+            f"http://127.0.0.1:{_halves(self._system.lines[Wire.STREAMING].ports)[1][0]}",
+            self._system.simulator_url,
+            self._system.nats_url,
+        )
+
+
+def _halves(ports: list[int]) -> tuple[list[int], list[int]]:
+    half = len(ports) // 2
+    return ports[:half], ports[half:]

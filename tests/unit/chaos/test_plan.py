@@ -1,0 +1,30 @@
+"""A seed says everything: what is printed must show the same round again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.chaos.plan import Blow, Surface, Wire, draw
+
+PROCESSES = ("gateway-1", "worker-1", "nats-1")
+
+
+@given(st.integers(0, 10**6))
+def test_the_same_seed_is_the_same_plan(seed: int) -> None:
+    one, other = (draw(seed, jobs=20, seconds=5, processes=PROCESSES) for _ in range(2))
+    assert one == other
+    assert draw(seed + 1, jobs=20, seconds=5, processes=PROCESSES) != one
+
+
+def test_a_plan_has_everything_in_it() -> None:
+    plans = [draw(seed, jobs=250, seconds=15, processes=PROCESSES) for seed in range(20)]
+    jobs = [job for plan in plans for job in plan.jobs]
+    faults = [fault for plan in plans for fault in plan.faults]
+    assert {job.surface for job in jobs} == set(Surface)
+    assert {fault.blow for fault in faults} == set(Blow)
+    assert {fault.target for fault in faults} == {*PROCESSES, *map(str, Wire)}
+    assert {bool(job.request_id) for job in jobs} == {True, False}
+    assert any(job.cancel_after is not None for job in jobs)
+    assert any(job.ttl is not None for job in jobs)
+    assert len({job.question for job in jobs}) < len(jobs)
+    ids = [job.request_id for job in jobs if job.request_id]
+    assert len(ids) == len(set(ids))
