@@ -117,10 +117,14 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A candidate that was looked at; `objections` are the guard's, each as text."""
+    """A candidate that was looked at; `objections` are the guard's, each as text.
+
+    `needed` is how near it would have to be to be served, None where nothing is near enough.
+    """
 
     scored: Scored
     standing: Standing
+    needed: float | None = None
     objections: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
 
@@ -262,7 +266,9 @@ class _Court:
             self.contested = self.contested or standing is Standing.SERVED
             standing = Standing.DISPUTED
         told = tuple(str(each) for each in comparison.objections)
-        judged = Judged(scored, standing, told, tuple(each.rule for each in comparison.objections))
+        needed = None if comparison.grave else self._thresholds.for_(comparison)
+        rules = tuple(each.rule for each in comparison.objections)
+        judged = Judged(scored, standing, needed, told, rules)
         self.judged.append(judged)
         return judged
 

@@ -127,6 +127,7 @@ def _candidate(judged: Judged, now_ms: int) -> pb.Candidate:
         verdict=judged.standing.value,
         job_id=entry.job_id,
         age=age,
+        needed=judged.needed,
     )
 
 

@@ -54,7 +54,7 @@ def _wrong(told: Mapping[str, Any]) -> str:
     if told["wrong_low"] is None:
         return f"{told['wrong']:,}; nothing was compared yet"
     low, high = share(told["wrong_low"]), share(told["wrong_high"])
-    return f"{told['wrong']:,} of those and of those reported: {low} to {high} of hits"
+    return f"{told['wrong']:,} of those and of those reported: {low} to {high} of judged hits"
 
 
 def _verdict(told: Mapping[str, Any]) -> Iterator[str]:
@@ -77,10 +77,11 @@ def _place(fact: tuple[str, str]) -> tuple[int, str]:
 
 
 def _candidates(told: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{'SCORE':5}  {'VERDICT':8} {'AGE':>10}  {'ENTRY':36}  QUESTION"
+    yield f"{'SCORE':5}  {'NEEDED':6}  {'VERDICT':8} {'AGE':>10}  {'ENTRY':36}  QUESTION"
     for each in told["candidates"]:
+        needed = "-" if each.get("needed") is None else f"{each['needed']:.3f}"
         yield (
-            f"{each['score']:.3f}  {each['verdict']:8} {duration(each['age_s']):>10}  "
+            f"{each['score']:.3f}  {needed:6}  {each['verdict']:8} {duration(each['age_s']):>10}  "
             f"{each['entry_id']:36}  {_line(each['question'])}"
         )
         for objection in each["objections"]:

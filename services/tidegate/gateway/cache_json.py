@@ -68,7 +68,8 @@ class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CandidateJson(msgspec.Struct, frozen=True):
-    """An entry near the question: `score` is the cosine of both questions.
+    """An entry near the question: `score` is the cosine of both questions, `needed` the least that
+    would be served, null where the guard's objections are grave and none is enough.
 
     `verdict` is served, near (to be put to the verifier), below, guarded, or disputed (but for a
     rival nearly as near with another answer, it would be served or put to the verifier).
@@ -78,6 +79,7 @@ class CandidateJson(msgspec.Struct, frozen=True):
     entry_id: str
     question: str
     score: float
+    needed: float | None
     verdict: str
     objections: Sequence[str]
     job_id: str
@@ -90,6 +92,7 @@ class CandidateJson(msgspec.Struct, frozen=True):
             entry_id=told.entry_id,
             question=told.question,
             score=told.score,
+            needed=told.needed if told.HasField("needed") else None,
             verdict=told.verdict,
             objections=list(told.objections),
             job_id=told.job_id,

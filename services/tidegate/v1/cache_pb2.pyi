@@ -139,7 +139,7 @@ class ExplainResponse(_message.Message):
     def __init__(self, outcome: _Optional[_Union[LookupOutcome, str]] = ..., tier: _Optional[_Union[CacheTier, str]] = ..., reason: _Optional[str] = ..., scope: _Optional[_Mapping[str, str]] = ..., question: _Optional[str] = ..., threshold: _Optional[float] = ..., embedder_threshold: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("entry_id", "question", "score", "objections", "verdict", "job_id", "age")
+    __slots__ = ("entry_id", "question", "score", "objections", "verdict", "job_id", "age", "needed")
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +147,7 @@ class Candidate(_message.Message):
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
     entry_id: str
     question: str
     score: float
@@ -154,7 +155,8 @@ class Candidate(_message.Message):
     verdict: str
     job_id: str
     age: _duration_pb2.Duration
-    def __init__(self, entry_id: _Optional[str] = ..., question: _Optional[str] = ..., score: _Optional[float] = ..., objections: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ..., job_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    needed: float
+    def __init__(self, entry_id: _Optional[str] = ..., question: _Optional[str] = ..., score: _Optional[float] = ..., objections: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ..., job_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., needed: _Optional[float] = ...) -> None: ...
 
 class InvalidateRequest(_message.Message):
     __slots__ = ("entry_id", "job_id", "model", "older_than", "everything", "tenant")

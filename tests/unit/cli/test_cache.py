@@ -25,6 +25,7 @@ CANDIDATE: dict[str, Any] = {
     "entry_id": "8f14e45f-ceea-467f-9575-3cbd1c8b9a3e",
     "question": "How do I change my username?",
     "score": 0.9312,
+    "needed": None,
     "verdict": "guarded",
     "objections": ["topic: password / username"],
     "job_id": "job_1",
@@ -52,7 +53,7 @@ def test_statistics_say_that_the_threshold_was_tightened_and_what_for() -> None:
         "embedder minilm-int8-1",
         "threshold 0.94, set to 0.92: too many hits were wrong",
         "compared 41 hits with the model's own answer",
-        "wrong 2 of those and of those reported: 1.3 % to 16.1 % of hits",
+        "wrong 2 of those and of those reported: 1.3 % to 16.1 % of judged hits",
     ]
 
 
@@ -71,8 +72,8 @@ def test_an_explanation_shows_scope_scores_objections_and_verdict() -> None:
         "scope model sim-small",
         "system -",
         "",
-        "SCORE VERDICT AGE ENTRY QUESTION",
-        f"0.931 guarded 12.5 s {CANDIDATE['entry_id']} How do I change my username?",
+        "SCORE NEEDED VERDICT AGE ENTRY QUESTION",
+        f"0.931 - guarded 12.5 s {CANDIDATE['entry_id']} How do I change my username?",
         "topic: password / username",
     ]
 
