@@ -28,6 +28,8 @@ _EACH: Final = 2
 _SERVICES: Final = ("gateway", "streaming", "worker")
 _CLUSTER: Final = 3
 _STARTS: Final = 10
+# Blows go on while a service starts, on a machine that is busy.
+_READY_SECONDS: Final = 90.0
 _LAST_WORDS: Final = 1_500
 _NATS: Final = "max_payload: 8MB"
 # One reader's absence, one retry, one stall: short, so that a round sees them all.
@@ -112,7 +114,8 @@ class System:
 
     async def until_ready(self) -> None:
         """Returns when every service says that it is."""
-        await asyncio.gather(*(each.until_ready() for each in self._services.values()))
+        services = self._services.values()
+        await asyncio.gather(*(each.until_ready(_READY_SECONDS) for each in services))
 
     async def __aenter__(self) -> Self:
         try:
@@ -193,9 +196,13 @@ class System:
         for _ in range(_STARTS):
             await service.launch()
             try:
-                await service.until_ready()
+                await service.until_ready(_READY_SECONDS)
             except RuntimeError as error:
                 self.deaths.append(f"{name} ended by itself: {str(error)[-_LAST_WORDS:]}")
+            except TimeoutError:
+                said = service.log.read_text(encoding="utf-8")[-_LAST_WORDS:]
+                self.deaths.append(f"{name} is not ready: {await service.readiness()}: {said}")
+                return
             else:
                 return
         raise RuntimeError(f"{name} cannot be started")

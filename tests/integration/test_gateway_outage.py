@@ -15,8 +15,10 @@ from tests.support.log_world import completed, wait_until
 from tests.support.nats_server import NatsServer
 from tests.support.tcp_proxy import TcpProxy, Way
 from tidegate.chassis.grpc_errors import from_rpc_error
+from tidegate.chassis.jetstream import JetStreamError
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.jobs import job_id_for
+from tidegate.eventlog.streams import streams_exist
 from tidegate.gateway.app import make_gateway
 from tidegate.v1 import jobs_pb2 as pb
 
@@ -37,6 +39,23 @@ async def readiness(world: GatewayWorld, status: int) -> dict[str, Any]:
                 told: dict[str, Any] = await response.json()
                 return told
         await asyncio.sleep(0.02)
+
+
+async def test_streams_that_a_restart_of_nats_has_lost_are_made_anew(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Those in memory are gone then; a worker that starts afterwards would never be ready."""
+    async with GatewayWorld(nats_server, tmp_path) as world:
+        assert await streams_exist(world.peer.jetstream)
+        await nats_server.restart()
+
+        async def exist() -> bool:
+            with contextlib.suppress(JetStreamError):
+                return await streams_exist(world.peer.jetstream)
+            return False
+
+        assert await until(exist)
+        await readiness(world, 200)
 
 
 async def test_without_nats_every_call_says_so_and_afterwards_all_goes_on(

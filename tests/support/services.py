@@ -64,9 +64,9 @@ class ServiceProcess:
                 stderr=log,
             )
 
-    async def until_ready(self) -> None:
+    async def until_ready(self, seconds: float = _PATIENCE) -> None:
         """Wait for /readyz. Raises RuntimeError with the log if the process ends before."""
-        async with asyncio.timeout(_PATIENCE), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
             while not await self._is_ready(session):
                 if self._process is None:
                     raise RuntimeError(f"{self._name} does not run")

@@ -129,6 +129,7 @@ def make_gateway(settings: GatewaySettings) -> Gateway:
     grpc = _make_grpc(parts, jobs)
     queues = parts.routes().queues
     streams = StreamsStep(base.jetstream, stream_options(settings), queues, base.health)
+    base.nats.on_reconnect(streams.start)
     parts.routes_file.on_change(lambda now: streams.use_queues(now.queues, base.guard))
     lifecycle = base.compose(
         streams,

@@ -1,4 +1,8 @@
-"""The step that makes or migrates streams and consumers, taken when a gateway starts."""
+"""The step that makes or migrates streams and consumers, taken when a gateway starts.
+
+It is taken again after every reconnect: a server that was started again has lost the streams that
+it kept in memory alone, and whoever starts then would wait for them for ever.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -63,14 +67,15 @@ class StreamsStep:
 
     async def _apply(self) -> bool:
         try:
-            self.changed += await apply_streams(self._jetstream, self._options)
-            self.changed += await apply_consumers(self._jetstream, self._queues)
+            changed = await apply_streams(self._jetstream, self._options)
+            changed += await apply_consumers(self._jetstream, self._queues)
         except JetStreamError as error:
             # Each change of the reason is logged once, by the condition.
             self._health.set(self.name, False, str(error))
             return False
-        if self.changed:
-            _log.info("made or migrated", streams=", ".join(self.changed))
+        if changed:
+            _log.info("made or migrated", streams=", ".join(changed))
+        self.changed += changed
         self._health.set(self.name, True)
         return True
 
