@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# Connections that were cut are noticed after some seconds, and caches of memory fill slowly.
-_DESCRIPTORS: Final = 60
+# Idle connections are kept for the next call, about one for each job that ran at once; memory that
+# caches may take fills slowly.
+_DESCRIPTORS: Final = 400
 _GROWTH: Final = 2.0
 
 
