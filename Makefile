@@ -114,7 +114,7 @@ short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, in two minutes
 test: check unit contract integration short-chaos ## Everything that must pass before landing
 
 .PHONY: bench
-bench: $(DEV) ## Measure everything in bench/, or BENCHES=one_of_them
+bench: $(BENCH) ## Measure everything in bench/, or BENCHES=one_of_them
 	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
 
 # Where Banking77 (banking77_train.csv, banking77_test.csv; PolyAI, CC BY 4.0) and CLINC150

@@ -1,0 +1,140 @@
+"""Tidegate against the thing people do today: the model call in the request.
+
+    python -m bench.synchronous [--users 10,100,1000,2000] [--plot docs/images/synchronous.png]
+
+The same users ask the same simulator (1 s to the first token, 40 tokens/s, 80 tokens: a call takes
+3 s) through three servers in turns, each fresh for its round:
+
+sync      A plain `def` endpoint of FastAPI that calls the stock `openai` client and returns the
+          whole answer; one uvicorn process. FastAPI runs such endpoints in a pool of 40 threads,
+          and each waits for its model all along: 13 answers a second, however idle the machine.
+          That default is what this side runs into, and the point of the comparison. Who knows of
+          it can raise it or start more processes; the wall then stands further off.
+async     What a careful team has: an `async def` endpoint that passes the tokens of `AsyncOpenAI`
+          on as they come; one uvicorn process with uvloop and httptools. Its walls are the
+          client's 1,000 connections and the one core that parses every token.
+tidegate  `POST /v1/jobs`, then the job's events over SSE. `tidegate up` with its defaults: one
+          worker of 256 slots (32 of them for batch jobs); the other jobs wait in the queue. It is
+          several processes, so it may use both cores, and it does: see the column for CPU. The
+          cache is off: every question is asked of the model.
+
+Each user asks once, on connections of its own; users arrive evenly over 5 s. A proxy's time-out of
+30 s is simulated by the client's: so long for a response to begin, and between reads. Nobody
+repeats a request. Times are counted from the scheduled moment. Percentiles are over all users, and
+who got nothing counts: `never` says that the percentile is one of them. A reply is the first sign
+of life: the whole answer (sync), the response's headers (async), the 202 with the job (tidegate).
+Each text is compared with what the simulator says; on Tidegate's side the events' sequences too,
+and there a token that is lost, doubled or out of order fails the run. MiB: the sum of the servers'
+peaks of resident memory (Tidegate: gateway, worker, streaming, nats-server); CPU: their time.
+
+The load generator and the simulator run on the same machine: at 1,000 users all of it together is
+more than two cores have to give, and what is measured then is also how they are shared. Other work
+on it falls on the sides unevenly. So each round waits for a quiet moment, `--patience` seconds at
+most, and the last column but one says what CPU other work has taken meanwhile: a comparison of two
+rounds is worth something where that is little beside the rest.
+
+Needs FastAPI, uvicorn and httptools (requirements-bench.lock).
+"""
+
+import argparse
+import importlib.util
+import resource
+import sys
+from math import isinf
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from bench._machine import describe, package_version
+from bench._synchronous_load import Load, errors_of, quantile
+from bench._synchronous_rounds import Round, measure
+from bench._synchronous_sides import all_sides
+
+_LOAD: Final = Load(
+    tokens=80, ttft=1.0, rate=40.0, arrival=5.0, proxy_timeout=30.0, round_bound=120.0
+)
+_PACKAGES: Final = ("fastapi", "uvicorn", "httptools", "openai")
+
+
+def print_table(rounds: list[Round]) -> None:
+    """Seconds, p50 and p95 of all users."""
+    print(f"\n{describe()}")
+    versions = ", ".join(f"{name} {package_version(name)}" for name in _PACKAGES)
+    print(f"{'compared':>12}: {versions}")
+    print(
+        f"\nA call of {_LOAD.call_seconds:.1f} s, {_LOAD.ttft:g} s to its first token; users "
+        f"arrive over {_LOAD.arrival:g} s; a proxy's time-out of {_LOAD.proxy_timeout:g} s, "
+        "simulated.\nSeconds from the scheduled moment, p50 / p95 of all users.\n"
+    )
+    print(
+        f"{'users':>6} {'side':9}{'a reply':>16}{'first token':>16}{'whole answer':>16}"
+        f"{'all served':>12}{'served':>8}{'calls':>7}{'CPU s':>7}"
+        f"{'MiB':>6}{'other':>7}  errors"
+    )
+    for users in dict.fromkeys(found.users for found in rounds):
+        for found in rounds:
+            if found.users == users:
+                print(_row(found))
+
+
+def _row(found: Round) -> str:
+    series = (
+        [each.reply for each in found.asked],
+        [each.first for each in found.asked],
+        [each.whole for each in found.asked],
+    )
+    errors = ", ".join(f"{n:,} {kind}" for kind, n in errors_of(found.asked).most_common())
+    return (
+        f"{found.users:>6,} {found.side.name:9}"
+        + "".join(f"{_pair(values):>16}" for values in series)
+        + f"{_seconds(found.seconds):>12}{found.served:>8,}{found.calls:>7,}"
+        f"{found.cpu.servers:>7.1f}{sum(found.memory.values()):>6.0f}"
+        f"{found.cpu.elsewhere:>7.1f}  {errors or 'none'}"
+    )
+
+
+def _pair(values: list[float]) -> str:
+    return " / ".join(_seconds(quantile(values, q)) for q in (0.5, 0.95))
+
+
+def _seconds(value: float) -> str:
+    if isinf(value):
+        return "never"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--users", default="10,100,1000,2000", help="numbers of users, one by one")
+    parser.add_argument("--sides", default="sync,async,tidegate")
+    parser.add_argument("--workers", type=int, default=1, help="Tidegate's worker processes")
+    parser.add_argument("--slots", type=int, default=256, help="jobs that each runs at once")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds to wait for quiet")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG")
+    chosen = parser.parse_args()
+    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        print(f"nothing to compare with: {', '.join(absent)} not installed")
+        return 0
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    wanted = set(chosen.sides.split(","))
+    sides = [side for side in all_sides(chosen.workers, chosen.slots) if side.name in wanted]
+    numbers = [int(number) for number in chosen.users.split(",")]
+    rounds = uvloop.run(measure(sides, numbers, _LOAD, chosen.patience))
+    print_table(rounds)
+    if chosen.plot:
+        from bench._synchronous_plot import draw
+
+        draw(rounds, _LOAD, chosen.plot)
+    wrong = sum(found.wrong for found in rounds if found.side.name == "tidegate")
+    if wrong:
+        print(f"{wrong} answers of Tidegate's were not what the model said")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
