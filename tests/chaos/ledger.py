@@ -14,6 +14,8 @@ KEY: Final = {"Authorization": "Bearer tidegate-dev"}
 _PAGE: Final = 200
 _AT_ONCE: Final = 32
 _SETTLING_SECONDS: Final = 120.0
+# Three times what a message waits for its acknowledgement.
+_REDELIVERY_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ async def settle(witnesses: Witnesses, known: set[str]) -> Ledger:
                 ledger.logs[job_id] = await _log(session, witnesses, job_id)
 
         await asyncio.gather(*map(read, ids))
-    ledger.left = await _left(witnesses.nats)
+    ledger.left = await _left_at_last(witnesses.nats)
     return ledger
 
 
@@ -101,6 +103,19 @@ async def _json(session: aiohttp.ClientSession, url: str) -> Any:
     async with session.get(url) as response:
         response.raise_for_status()
         return msgspec.json.decode(await response.read())
+
+
+async def _left_at_last(url: str) -> dict[str, int]:
+    """What is left when nothing changes any more.
+
+    A server that was killed may bring back a delivery of a message that is gone; it finds out when
+    it would deliver it again.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _REDELIVERY_SECONDS
+    while any((left := await _left(url)).values()) and loop.time() < until:
+        await asyncio.sleep(0.5)
+    return left
 
 
 async def _left(url: str) -> dict[str, int]:
