@@ -101,14 +101,14 @@ integration: $(DEV) ## Test against real servers, which the tests start by thems
 # So long, and with this seed first (SEED=4711); without one, another each time.
 SECONDS_OF_CHAOS = 600
 SEED =
-CHAOS = $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+CHAOS = $(BIN)/python -m tests.chaos
 .PHONY: chaos
 chaos: $(DEV) ## Kill, freeze and cut everything under load, and judge (10 minutes; SEED=N)
-	$(CHAOS) --seconds $(SECONDS_OF_CHAOS)
+	$(CHAOS) $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS_OF_CHAOS)
 
 .PHONY: short-chaos
-short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, in two minutes
-	$(CHAOS) --seconds 1 --jobs 1000 --round 334
+short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each time, in two minutes
+	$(CHAOS) --seed $(or $(SEED),1) --seconds 1 --jobs 1000 --round 334
 
 .PHONY: test
 test: check unit contract integration short-chaos ## Everything that must pass before landing

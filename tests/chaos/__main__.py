@@ -82,11 +82,12 @@ def _print_round(one: Round) -> None:
     verdict = one.verdict
     say(
         f"  {one.seconds:.0f} s: {verdict.accepted} accepted, {verdict.orphans} orphans of "
-        f"{verdict.unanswered} unanswered creates, {verdict.refused} refusals, {verdict.resumed} "
-        f"resumes, {verdict.events} events, {verdict.attempts} attempts, {verdict.calls} calls"
+        f"{verdict.unanswered} unanswered creates, {verdict.refused.total()} refusals, "
+        f"{verdict.resumed} resumes, {verdict.events} events, {verdict.attempts} attempts, "
+        f"{verdict.calls} calls"
     )
     say(f"  {_told(verdict.states)}; answers: {_told(verdict.tiers)}")
-    say(f"  ended otherwise: {_told(verdict.reasons)}")
+    say(f"  ended otherwise: {_told(verdict.reasons)}; refused: {_told(verdict.refused)}")
     for complaint in verdict.complaints:
         say(f"  COMPLAINT (SEED={one.seed}) {complaint}")
 

@@ -30,7 +30,7 @@ class Verdict:
     tiers: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     unanswered: int = 0
-    refused: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     orphans: int = 0
     events: int = 0
@@ -78,7 +78,9 @@ def _of_the_creates(tolds: Sequence[Told], ledger: Ledger, verdict: Verdict) -> 
     accepted = Counter(told.job_id for told in tolds if told.job_id)
     verdict.accepted = len(accepted)
     verdict.unanswered = sum(told.unanswered for told in tolds)
-    verdict.refused = sum(len(told.refused) for told in tolds)
+    verdict.refused = Counter(
+        f"{told.plan.surface} {code}" for told in tolds for code in told.refused
+    )
     verdict.resumed = sum(told.resumed for told in tolds)
     for job_id, clients in accepted.items():
         if clients > 1:
@@ -87,7 +89,10 @@ def _of_the_creates(tolds: Sequence[Told], ledger: Ledger, verdict: Verdict) -> 
     verdict.orphans = len(orphans)
     given_up = sum(told.unanswered for told in tolds if not told.plan.request_id)
     if len(orphans) > given_up:
-        yield f"{len(orphans)} jobs belong to nobody, and {given_up} creates were given up"
+        yield (
+            f"{len(orphans)} jobs belong to nobody, and {given_up} creates were given up: "
+            f"{', '.join(sorted(orphans))}"
+        )
 
 
 def _of_a_client(told: Told, ledger: Ledger) -> Iterator[str]:

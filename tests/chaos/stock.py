@@ -9,7 +9,7 @@ from typing import Any
 import httpx2  # What the openai package of today speaks HTTP with.
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
-from tests.chaos.clients import CALL_SECONDS, PollingClient, Unheard
+from tests.chaos.clients import CALL_SECONDS, UNKNOWN, PollingClient, Unheard
 from tests.chaos.ledger import KEY
 
 _CHANGED = "answer_changed"
@@ -23,7 +23,8 @@ class StockClient(PollingClient):
         try:
             self.told.text = await self._ask()
         except APIStatusError as error:
-            self.told.job_id = error.response.headers.get("x-tidegate-job", "")
+            if str(error.code) != UNKNOWN:
+                self.told.job_id = error.response.headers.get("x-tidegate-job", "")
             # With a job it is no refusal: that job ended so, or cannot be read now.
             return bool(self.told.job_id) or self.refuse(
                 error.status_code, str(error.code or error.status_code)

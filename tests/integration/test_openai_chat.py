@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from tests.support.gateway_world import CHAT, GatewayWorld, until
 from tests.support.log_world import completed
 from tests.support.nats_server import NatsServer
 from tests.support.openai_door import STREAM, URL, answering, failing, playing, text_of
+from tidegate.contracts.errors import Unavailable
 from tidegate.contracts.events import Delta, Failed
 from tidegate.contracts.jobs import job_id_for
+from tidegate.gateway.jobs import Jobs
 
 NEVER = {"retry": "false"}
 
@@ -324,3 +326,22 @@ async def test_a_client_that_goes_leaves_nothing_behind(world: GatewayWorld) -> 
                 if isinstance(answer, aiohttp.ClientResponse):
                     answer.close()
             await until(lambda: world.metric("tidegate_gateway_streams 0.0"))
+
+
+async def test_an_error_after_the_job_was_made_names_the_job(
+    world: GatewayWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for a refusal, it would be asked again, and the model paid twice."""
+
+    async def silent(*_: Any) -> AsyncGenerator[list[Any], None]:
+        for batch in list[list[Any]]():
+            yield batch
+        raise Unavailable("the job store does not answer")
+
+    monkeypatch.setattr(Jobs, "follow", silent)
+    for stream in (True, False):
+        body = CHAT | {"stream": stream}
+        async with world.http.post("/v1/chat/completions", json=body) as response:
+            assert response.status == 503
+            job_id = response.headers["x-tidegate-job"]
+        assert (await world.get(job_id))["id"] == job_id

@@ -74,7 +74,7 @@ class TidegateError(Exception):
 
     `message` is one sentence for a person and never holds prompt, answer or secret; `field` is the
     dotted path of the request field at fault; `retry_after` is seconds until a repeat makes sense;
-    `job_id` names the job that a create of unknown outcome would have made.
+    `job_id` names the job that a create of unknown outcome would have made, or one that is there.
     """
 
     grpc_code: ClassVar[str] = "INTERNAL"

@@ -126,7 +126,7 @@ def test_a_job_of_nobody_is_explained_by_a_create_that_was_given_up() -> None:
     assert judge([lost], ledger()).complaints == []
     lost.unanswered = 0
     assert judge([lost], ledger()).complaints == [
-        "1 jobs belong to nobody, and 0 creates were given up"
+        f"1 jobs belong to nobody, and 0 creates were given up: {JOB}"
     ]
 
 

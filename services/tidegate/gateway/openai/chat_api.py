@@ -81,7 +81,8 @@ class ChatApi:
         """The completion, whole or as a stream of chunks.
 
         Raises:
-            TidegateError: as `Jobs.create` and `Jobs.follow`, before anything was sent.
+            TidegateError: as `Jobs.create` and `Jobs.follow`, before anything was sent; of
+                `follow`'s with the job's id.
         """
         caller, _ = self._entrance.admit(request)
         self._jobs.check_room(caller)
@@ -95,6 +96,10 @@ class ChatApi:
                     if asked.stream:
                         return await self._stream(request, asked, job, batches)
                     return await self._whole(asked, job, batches)
+                except TidegateError as error:
+                    # The job is there: whoever took this for a refusal would pay for another.
+                    error.job_id = job.id
+                    raise
                 except asyncio.CancelledError:
                     if not batches.begun:
                         self._guard.spawn("abandoned-job", self._look_in(caller, job.id))
