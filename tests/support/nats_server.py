@@ -12,11 +12,13 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
 from tests.support.ports import free_port
 
+_STOPS_WITHIN = 5.0
 _PATIENCE = 20.0  # seconds until a server that does not answer fails the test
 
 
@@ -103,7 +105,12 @@ class NatsServer:
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
+        pid = self._live().pid
         self._live().send_signal(signal.SIGSTOP)
+        # It answers until every thread has stopped, which takes a moment on a busy machine.
+        until = time.monotonic() + _STOPS_WITHIN
+        while not _has_stopped(pid) and time.monotonic() < until:
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """SIGCONT after `freeze`."""
@@ -163,6 +170,14 @@ class NatsServer:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+def _has_stopped(pid: int) -> bool:
+    states = [
+        task.joinpath("stat").read_text().rpartition(")")[2].split()[0]
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) <= {"T"}
 
 
 def _binary() -> Path:
