@@ -245,12 +245,14 @@ def show_starts(turns: dict[float, list[Starts]]) -> None:
         ),
     )
     held = [rate for rate, some in turns.items() if all(made.kept_up for made in calm(some))]
-    if not held:
-        print("  no rate held in all rounds")
-        return
-    p99 = statistics.median(made.p(0.99) for made in calm(turns[max(held)]))
+    p99 = {rate: statistics.median(made.p(0.99) for made in calm(turns[rate])) for rate in held}
     goal = GOAL_START_P99_MS
-    print(f"  held: {max(held):,.0f} jobs/s, p99 {p99:.1f} ms, goal {goal:g} ms {met(p99 <= goal)}")
+    if held:
+        highest = max(held)
+        verdict = f"p99 {p99[highest]:.1f} ms, goal {goal:g} ms {met(p99[highest] <= goal)}"
+        print(f"  the highest rate that held, {highest:,.0f} jobs/s: {verdict}")
+    within = max((rate for rate in held if p99[rate] <= goal), default=0)
+    print(f"  the highest rate within the goal: {within:,.0f} jobs/s")
 
 
 def met(yes: bool) -> str:
