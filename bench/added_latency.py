@@ -1,246 +1,123 @@
-"""What Tidegate adds to a direct streaming call, and what a token costs worker and streaming.
+"""What Tidegate adds to a direct streaming call, and what a token costs each of its processes.
 
-    python -m bench.added_latency [--jobs 100] [--rate 20] [--seconds 10] [--rounds 3]
+    python -m bench.added_latency                             # four tables, about 6 minutes
+    python -m bench.added_latency --jobs 1000 --rate 10       # one of them
+    python -m bench.added_latency --cache --servers 3
+    python -m bench.added_latency --ramp                      # the most tokens/s that it carries
 
-Everything runs on this machine: `tidegate up` with its simulator, and this client. Both sides are
-measured in one run, in turns: direct calls to the simulator, then the same load as jobs (POST
-/v1/jobs, events over one WebSocket). Calls start on a schedule, and every time is counted from the
-scheduled moment. A token's lateness is its arrival against the steadiest timetable (base plus
-n / rate) that fits its stream, so what delays all tokens of a stream alike shows in the TTFT only.
-A run whose tokens are not all there, once and in order, fails.
+Everything runs on this machine: NATS, one of each service, a simulator, and the client in a process
+of its own that hardly parses what it gets. In each round both sides take their turn: the same load
+asked of the simulator itself, and as jobs (POST /v1/jobs, each with a connection that is open
+already, as are those of the direct side; events over WebSockets of 100 jobs each). What is added is
+the difference within a round. Rounds in which other work kept more than 0.3 cores busy are left out
+where one had less.
+
+Answers start on a schedule, evenly over `--over` seconds (default: 1, or jobs / 200 if that is
+more: 200 starts a second), and last for `--seconds` (default: 5 more than that, so that for 5
+seconds all of them stream at once). Every time is counted from the scheduled moment; the
+simulator's own 200 ms are taken off. A token's lateness is its arrival against the steadiest
+timetable (base plus n / rate) that fits its stream, so what delays all tokens of a stream alike
+shows in the first token only. A run fails unless every answer's text is the simulator's, every
+token an event of its own, once and in order.
+
+`--cache`: the cache is on, and every question is a new one. An answer that the cache gave fails the
+run. First tokens are those of answers for which it said that it has none: on a busy machine it may
+say nothing within its 50 ms, and after five such the worker leaves it alone for a second. A round
+in which it did not answer for most is left out. `--servers 3`: three nats-servers, three copies of
+every stream. The stock `openai` client streams the same load once, for 3 seconds, from a process of
+its own; its CPU stands beside the worker's.
+
+`--ramp`: jobs of 20 tokens/s, 100 (`--jobs`) and then 100 (`--step`) more each time, until the p99
+of lateness is over 25 ms, or until the last tokens are over a second late at p99. Tokens/s are
+counted while all streams are due to run.
 """
 
 import argparse
-import asyncio
-import os
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-import aiohttp
-import msgspec
 import uvloop
 
+from bench._child import Child
+from bench._latency_ramp import climb, ramp_case, show_ramp
+from bench._latency_rounds import LOAD, Case, Sides, stock, take_rounds
+from bench._latency_tables import show
+from bench._latency_world import world
 from bench._machine import describe
-from tests.support.platform import Platform
 
-_TTFT = 0.2
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Concurrent answers, tokens per second of each, seconds that each lasts."""
-
-    jobs: int
-    rate: float
-    seconds: float
-
-    @property
-    def tokens(self) -> int:
-        return int(self.rate * self.seconds)
+ALL = (
+    Case(100, 20.0),
+    Case(1_000, 10.0),
+    Case(100, 20.0, cache=True),
+    Case(100, 20.0, servers=3),
+)
 
 
-@dataclass(slots=True)
-class Figures:
-    """Milliseconds: first tokens after the scheduled start, tokens behind the timetable."""
-
-    ttft: list[float] = field(default_factory=list)
-    late: list[float] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Answer:
-    """One answer's arrivals."""
-
-    scheduled: float
-    arrivals: list[float] = field(default_factory=list)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    sequence: int = 0
+async def measure(case: Case, rounds: int) -> None:
+    print(f"\n{case.title}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        async with world(Path(folder), case.setup) as at, Child(LOAD) as load:
+            sides = Sides(at, load, case)
+            made = await take_rounds(sides, rounds)
+            of_stock = await stock(sides)
+    show(case, made, sides.seen, of_stock)
 
 
-def _ttft(figures: Figures) -> list[float]:
-    return figures.ttft
+async def measure_ramp(case: Case, step: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        async with world(Path(folder), ramp_case(case).setup) as at, Child(LOAD) as load:
+            steps = await climb(Sides(at, load, case), step)
+    show_ramp(case, steps)
 
 
-def _late(figures: Figures) -> list[float]:
-    return figures.late
+async def run(chosen: argparse.Namespace) -> None:
+    begun = time.monotonic()
+    if chosen.ramp:
+        await measure_ramp(_case(chosen), chosen.step)
+    else:
+        for case in [_case(chosen)] if _narrowed(chosen) else ALL:
+            await measure(case, chosen.rounds)
+    print(f"\n{time.monotonic() - begun:.0f} s in all")
 
 
-_SERIES = (("TTFT", _ttft), ("token lateness", _late))
+def _narrowed(chosen: argparse.Namespace) -> bool:
+    given = (chosen.jobs, chosen.rate, chosen.servers, chosen.over, chosen.seconds)
+    return chosen.cache or any(each is not None for each in given)
 
 
-async def direct(
-    base: str, session: aiohttp.ClientSession, load: Load, n: int, at: float
-) -> Answer:
-    answer = Answer(at)
-    body = _request(load, n) | {"stream": True}
-    async with session.post(f"{base}/v1/chat/completions", json=body) as response:
-        async for line in response.content:
-            if b'"delta":{"content":' in line:
-                answer.arrivals.append(time.perf_counter())
-    return answer
-
-
-class Socket:
-    """One WebSocket for all jobs of a round."""
-
-    def __init__(self, http: str, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._http = http
-        self._socket = socket
-        self._answers: dict[str, Answer] = {}
-
-    async def call(self, session: aiohttp.ClientSession, load: Load, n: int, at: float) -> Answer:
-        answer = Answer(at)
-        async with session.post(f"{self._http}/v1/jobs", json={"request": _request(load, n)}) as r:
-            job = (await r.json())["id"]
-        self._answers[job] = answer
-        await self._socket.send_str(f'{{"type":"subscribe","job_id":"{job}","after_sequence":0}}')
-        await answer.ended.wait()
-        return answer
-
-    async def read(self) -> None:
-        async for message in self._socket:
-            now = time.perf_counter()
-            event = msgspec.json.decode(message.data)
-            if event["type"] == "error":
-                raise RuntimeError(event)
-            answer = self._answers[event["job_id"]]
-            if event["sequence"] != answer.sequence + 1:
-                raise RuntimeError(f"sequence {event['sequence']} follows {answer.sequence}")
-            answer.sequence = event["sequence"]
-            if event["type"] == "delta":
-                answer.arrivals.append(now)
-            elif event["type"] == "completed":
-                answer.ended.set()
-            elif event["type"] != "attempt_started":
-                raise RuntimeError(event)
-
-
-def _request(load: Load, n: int) -> dict[str, object]:
-    return {
-        "model": "sim-small",
-        "messages": [{"role": "user", "content": f"Question {n}: what does the tide do?"}],
-        "max_tokens": load.tokens,
-    }
-
-
-async def one_round(
-    call: Callable[[int, float], Awaitable[Answer]], load: Load, figures: Figures
-) -> int:
-    """Starts the calls evenly over a second; returns the tokens that came."""
-    start = time.perf_counter() + 0.1
-
-    async def scheduled(n: int) -> Answer:
-        at = start + n / load.jobs
-        await asyncio.sleep(at - time.perf_counter())
-        return await call(n, at)
-
-    answers = await asyncio.gather(*(scheduled(n) for n in range(load.jobs)))
-    for answer in answers:
-        if len(answer.arrivals) != load.tokens:
-            raise RuntimeError(f"{len(answer.arrivals)} of {load.tokens} tokens")
-        figures.ttft.append((answer.arrivals[0] - answer.scheduled - _TTFT) * 1000)
-        offsets = [arrival - n / load.rate for n, arrival in enumerate(answer.arrivals)]
-        base = min(offsets)
-        figures.late.extend((offset - base) * 1000 for offset in offsets)
-    return load.jobs * load.tokens
-
-
-async def measure(load: Load, rounds: int) -> None:
-    settings = {
-        "TIDEGATE_SIMULATOR_TOKENS_PER_SECOND": str(load.rate),
-        "TIDEGATE_SIMULATOR_TTFT_SECONDS": str(_TTFT),
-    }
-    with tempfile.TemporaryDirectory() as directory:
-        async with Platform(Path(directory), "--no-cache", settings=settings) as platform:
-            await _measure_on(platform, load, rounds)
-
-
-async def _measure_on(platform: Platform, load: Load, rounds: int) -> None:
-    simulator = f"http://127.0.0.1:{platform.port('simulator')}"
-    socket_url = f"http://127.0.0.1:{platform.port('streaming WebSocket')}/v1/ws"
-    services = ("worker", "streaming", "gateway", "nats", "simulator")
-    cpu: dict[str, list[float]] = {service: [] for service in services}
-    plain, through = [], []
-    headers = {"Authorization": "Bearer tidegate-dev"}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
-        for index in range(rounds + 1):
-            figures = Figures()
-            await one_round(partial(direct, simulator, session, load), load, figures)
-            plain.append(figures)
-            async with session.ws_connect(socket_url, protocols=("tidegate.v1",)) as connected:
-                socket = Socket(platform.url, connected)
-                reading = asyncio.create_task(socket.read())
-                figures = Figures()
-                before = {s: _cpu_seconds(platform.pid_of(s)) for s in services}
-                tokens = await one_round(partial(socket.call, session, load), load, figures)
-                for service in services:
-                    spent = _cpu_seconds(platform.pid_of(service)) - before[service]
-                    cpu[service].append(spent / tokens * 1e6)
-                through.append(figures)
-                reading.cancel()
-            print(f"round {index or 'for warming up'}: {tokens} tokens, all in order", flush=True)
-    _print(load, plain[1:], through[1:], {s: values[1:] for s, values in cpu.items()})
-
-
-def _print(
-    load: Load, plain: list[Figures], through: list[Figures], cpu: dict[str, list[float]]
-) -> None:
-    print(f"\n{describe()}")
-    print(f"{load.jobs} jobs x {load.rate:g} tokens/s, {load.tokens} tokens each; median of rounds")
-    print(f"{'':28}{'p50':>10}{'p95':>10}{'p99':>10}")
-    for name, pick in _SERIES:
-        for side, runs in (("direct", plain), ("Tidegate", through)):
-            row = [_median([_quantile(pick(run), q) for run in runs]) for q in (0.5, 0.95, 0.99)]
-            print(f"{name + ', ' + side:28}" + "".join(f"{value:7.1f} ms" for value in row))
-        added = [
-            _median(
-                [
-                    _quantile(pick(b), q) - _quantile(pick(a), q)
-                    for a, b in zip(plain, through, strict=True)
-                ]
-            )
-            for q in (0.5, 0.95, 0.99)
-        ]
-        print(f"{name + ', added':28}" + "".join(f"{value:+7.1f} ms" for value in added))
-    print("\nCPU per streamed token, median (least to most of the rounds)")
-    for service, values in cpu.items():
-        print(f"  {service:10}{_median(values):7.1f} us   ({min(values):.1f} to {max(values):.1f})")
-
-
-def _median(values: list[float]) -> float:
-    return statistics.median(values)
-
-
-def _quantile(values: list[float], q: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * q), len(ordered) - 1)]
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+def _case(chosen: argparse.Namespace) -> Case:
+    return Case(
+        jobs=chosen.jobs or 100,
+        rate=chosen.rate or 20.0,
+        cache=chosen.cache,
+        servers=chosen.servers or 1,
+        over=chosen.over,
+        seconds=chosen.seconds,
     )
-    parser.add_argument("--jobs", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=20.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    uvloop.run(measure(Load(chosen.jobs, chosen.rate, chosen.seconds), chosen.rounds))
-    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, help="answers at once, 100")
+    parser.add_argument("--rate", type=float, help="tokens per second of each, 20")
+    parser.add_argument("--over", type=float, help="seconds over which they start")
+    parser.add_argument("--seconds", type=float, help="that each answer lasts")
+    parser.add_argument("--servers", type=int, choices=(1, 3), help="of NATS, 1")
+    parser.add_argument("--cache", action="store_true", help="on, and always asked in vain")
+    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--ramp", action="store_true", help="the highest rate instead")
+    parser.add_argument("--step", type=int, default=100, help="jobs more in each step")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = parse()
+    print(describe(), flush=True)
+    uvloop.run(run(chosen))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,75 @@
+"""The tables of bench/added_latency.py, and its goals."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from bench._child import calm, spread, table
+from bench._latency_rounds import Case, Round, medians
+
+_QUANTILES: Final = ("p50", "p95", "p99")
+# What a round is asked for, and by what name it is shown.
+_SERIES: Final = (("first", "first token"), ("late", "token's lateness"))
+# Milliseconds added, of the design: by jobs, rate and whether the cache is on; None: no goal.
+_Goal = tuple[str, tuple[float | None, float | None, float | None]]
+_GOALS: Final[dict[tuple[int, float, bool], tuple[_Goal, ...]]] = {
+    (1_000, 10.0, False): (("first", (4.0, 8.0, 20.0)), ("late", (None, 2.5, 6.0))),
+    (100, 20.0, False): (("first", (None, 5.0, None)),),
+    (100, 20.0, True): (("first", (10.0, 20.0, None)),),
+}
+GOAL_WORKER_US: Final = 60.0
+
+
+def show(case: Case, rounds: Sequence[Round], tiers: dict[str, int], stock: float) -> None:
+    """Everything that is known of a case; `stock` is the openai client's CPU, in µs."""
+    counted = calm(rounds)
+    table(
+        f"{case.title}\n  ms: median (least-most) of {len(counted)} of {len(rounds)} rounds",
+        ("", *_QUANTILES),
+        _latency_rows(counted),
+    )
+    table("CPU of a streamed token, us", ("", "median (least-most)"), _cpu_rows(counted, stock))
+    if case.cache:
+        said = ", ".join(f"{number:,} {tier}" for tier, number in sorted(tiers.items()))
+        print(f"  cache, of all answers: {said} (none: it did not say in time, or was left alone)")
+    _judge(case, counted)
+
+
+def _latency_rows(rounds: Sequence[Round]) -> Iterable[Sequence[str]]:
+    for name, title in _SERIES:
+        yield _row(f"{title}, direct", [each.direct.ms(name) for each in rounds])
+        yield _row(f"{title}, Tidegate", [each.tidegate.ms(name) for each in rounds])
+        yield _row(f"{title}, added", [each.added(name) for each in rounds])
+    yield _row("job acknowledged", [each.tidegate.ms("create") for each in rounds])
+    yield _row("client's own lateness", [each.tidegate.ms("sent") for each in rounds])
+
+
+def _row(title: str, rounds: Sequence[Sequence[float]]) -> list[str]:
+    return [title, *(spread(column) for column in medians(rounds))]
+
+
+def _cpu_rows(rounds: Sequence[Round], stock: float) -> Iterable[Sequence[str]]:
+    for name in rounds[0].tidegate.cpu:
+        yield name, spread([each.tidegate.cpu[name] for each in rounds])
+    yield "openai's client, direct", f"{stock:,.1f}"
+    yield "simulator, direct", spread([each.direct.cpu["simulator"] for each in rounds])
+
+
+def _judge(case: Case, rounds: Sequence[Round]) -> None:
+    goals = _GOALS.get((case.jobs, case.rate, case.cache), ()) if case.servers == 1 else ()
+    titles = dict(_SERIES)
+    for name, bounds in goals:
+        added = medians([each.added(name) for each in rounds])
+        for quantile, bound, column in zip(_QUANTILES, bounds, added, strict=True):
+            if bound is not None:
+                verdict(
+                    f"{titles[name]}, added, {quantile}", statistics.median(column), bound, "ms"
+                )
+    worker = statistics.median(each.tidegate.cpu["worker"] for each in rounds)
+    verdict("worker's CPU of a token", worker, GOAL_WORKER_US, "us")
+
+
+def verdict(what: str, measured: float, goal: float, unit: str) -> None:
+    """Prints whether a goal was met."""
+    met = "met" if measured <= goal else "NOT met"
+    print(f"  {what}: {measured:.1f} {unit}, goal {goal:g} {met}", flush=True)

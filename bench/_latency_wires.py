@@ -1,0 +1,164 @@
+"""Bare clients of bench/added_latency.py, so that what is measured is not the client library.
+
+`Stream` asks the model server itself: one connection, one streamed answer. `Feed` is a WebSocket of
+streaming that carries many jobs. Both note when the bytes of a token came.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from struct import Struct
+from typing import Final, cast
+
+import msgspec
+
+from bench._latency_calls import Call, decode
+from bench._resume_clients import Socket
+
+_TOKEN: Final = b'"delta":{"content":'
+_END: Final = b"\r\n0\r\n\r\n"
+_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A
+_medium = Struct("!H")
+_long = Struct("!Q")
+
+
+class Stream(asyncio.Protocol):
+    """POST /v1/chat/completions, streamed. `done` is called when the answer has ended."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self._done = done
+        self._call: Call | None = None
+        self._chunks: list[bytes] = []
+        self._tail = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def send(self, call: Call, body: bytes) -> None:
+        self._call = call
+        self.transport.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if self._call is None or self._call.ended:
+            return
+        self._chunks.append(data)
+        data = self._tail + data
+        self._call.arrivals += [now] * data.count(_TOKEN)
+        # A mark may come in two pieces; the tail is too short to hold a whole one twice.
+        self._tail = data[1 - len(_TOKEN) :]
+        if data.endswith(_END):
+            self._call.ended = now
+            self._done()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._call is not None and not self._call.ended:
+            self._call.problem, self._call.ended = "connection lost", time.perf_counter()
+            self._done()
+
+    def read(self) -> None:
+        """Reads what came, for the call to be judged."""
+        if self._call is not None:
+            head, _, body = b"".join(self._chunks).partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                self._call.problem = self._call.problem or head[:100].decode()
+            self._call.parts += texts(dechunked(body))
+
+
+class _Delta(msgspec.Struct):
+    content: str = ""
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+def dechunked(body: bytes) -> bytes:
+    """A body without HTTP's chunks (RFC 9112, 7.1); what is cut off is left out."""
+    pieces, at = [], 0
+    while (end := body.find(b"\r\n", at)) > 0 and (size := int(body[at:end], 16)):
+        pieces.append(body[end + 2 : end + 2 + size])
+        at = end + 4 + size
+    return b"".join(pieces)
+
+
+def texts(events: bytes) -> list[str]:
+    """The tokens of server-sent events."""
+    datas = [event[6:] for event in events.split(b"\n\n") if event.startswith(b"data: {")]
+    return [
+        text
+        for data in datas
+        for each in _decode_chunk(data).choices
+        if (text := each.delta.content)
+    ]
+
+
+class Feed(Socket):
+    """One WebSocket for many jobs, whose events it hands to their calls as they come."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        super().__init__()
+        self._done = done
+        self._calls: dict[str, Call] = {}
+        self._rest = b""
+
+    def follow(self, job_id: str, call: Call) -> None:
+        self._calls[job_id] = call
+        self.subscribe(job_id, 0, 0)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.open.done():
+            super().data_received(data)
+            return
+        now = time.perf_counter()
+        frames, self._rest = split(self._rest + data)
+        for kind, payload in frames:
+            if kind == _TEXT:
+                self._take(payload, now)
+            elif kind == _PING:
+                self.transport.write(bytes((_PONG, 0x80 | len(payload))) + bytes(4) + payload)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for call in self._calls.values():
+            self._fail(call, "connection lost")
+
+    def _take(self, payload: bytes, now: float) -> None:
+        event = decode(payload)
+        call = self._calls[event.job_id]
+        if event.type == "error":
+            self._fail(call, payload[:200].decode())
+        elif event.type not in {"waiting", "ended"} and call.take(event, now):
+            self._done()
+
+    def _fail(self, call: Call, problem: str) -> None:
+        if not call.ended:
+            call.problem, call.ended = problem, time.perf_counter()
+            self._done()
+
+
+def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """A server's whole frames, as first byte and payload, and the bytes after them."""
+    frames, at = [], 0
+    while len(data) >= at + 2:
+        size, begin = data[at + 1], at + 2
+        if size >= 126:
+            kind = _medium if size == 126 else _long
+            if len(data) < begin + kind.size:
+                break
+            size, begin = kind.unpack_from(data, begin)[0], begin + kind.size
+        if len(data) < begin + size:
+            break
+        frames.append((data[at], data[begin : begin + size]))
+        at = begin + size
+    return frames, data[at:]
