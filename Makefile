@@ -12,6 +12,8 @@ BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 BENCH   := $(VENV)/.bench-installed
+# In an environment of its own, for its pins are not ours.
+LITELLM := .venv-litellm/.installed
 
 PROTOS  := $(wildcard proto/tidegate/*/*.proto)
 SOURCES := $(wildcard services operator tests bench)
@@ -26,8 +28,8 @@ BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-           --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE) \
-           pyproject.toml --extra cache --extra local --extra otel --extra plot --group build
+           --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+OURS    := pyproject.toml --extra cache --extra local --extra otel --extra plot --group build
 
 .PHONY: help
 help: ## List the targets
@@ -82,9 +84,10 @@ proto: $(DEV) ## Generate services/tidegate/v1 from proto/
 
 .PHONY: lock
 lock: $(DEV) ## Resolve pyproject.toml into the lock files (UPGRADE=--upgrade for the newest)
-	$(COMPILE) -o requirements.lock
-	$(COMPILE) --group dev --constraints requirements.lock -o requirements-dev.lock
-	$(COMPILE) --group bench --constraints requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) $(OURS) -o requirements.lock
+	$(COMPILE) $(OURS) --group dev --constraints requirements.lock -o requirements-dev.lock
+	$(COMPILE) $(OURS) --group bench --constraints requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) requirements-litellm.in --only-binary :all: -o requirements-litellm.lock
 
 .PHONY: unit
 unit: $(DEV) ## Test values, projections and policies: no processes
@@ -114,7 +117,7 @@ short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each 
 test: check unit contract integration short-chaos ## Everything that must pass before landing
 
 .PHONY: bench
-bench: $(BENCH) ## Measure everything in bench/, or BENCHES=one_of_them
+bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything in bench/, or BENCHES=one_of_them
 	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
 
 # Where Banking77 (banking77_train.csv, banking77_test.csv; PolyAI, CC BY 4.0) and CLINC150
@@ -127,7 +130,7 @@ bench-cache: $(BENCH) ## Measure the cache: right and wrong hits, savings, speed
 
 .PHONY: clean
 clean: ## Remove what make and the tools made, .venv included
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(dir $(LITELLM)) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Wheels only, each checked against its hash: nothing is compiled, and nothing unlocked is fetched,
@@ -139,6 +142,11 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 
 $(BENCH): requirements-bench.lock $(DEV)
 	@$(call install_locked,requirements-bench.lock,what the benches compare with)
+	@touch $@
+
+$(LITELLM): requirements-litellm.lock $(BIN)/python
+	@$(BIN)/python -m venv --clear --without-pip $(@D)
+	@$(call install_locked,requirements-litellm.lock,what bench.litellm compares with,$(@D))
 	@touch $@
 
 $(RUNTIME): requirements.lock pyproject.toml $(BIN)/python
@@ -163,10 +171,11 @@ dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin
 $$root install promtool /usr/local/bin
 endef
 
-# $(1): a lock file. $(2): what it is, in words. Says which packages it fetches and how large they are.
+# $(1): a lock file. $(2): what it is, in words. $(3): an environment other than $(VENV). Says which
+# packages it fetches and how large they are.
 define install_locked
 set -o pipefail; echo "Installing $(2)"; \
-$(PIP) install --require-hashes --only-binary :all: --no-deps --progress-bar off --requirement $(1) | \
+$(PIP) $(if $(3),--python $(3)) install --require-hashes --only-binary :all: --no-deps --progress-bar off --requirement $(1) | \
 awk '/^ *(Downloading|Using cached) .*whl/ {sub(/^.*(Downloading|Using cached) /, ""); \
        split($$1, wheel, "-"); print "  " wheel[1], wheel[2], $$2, $$3; fflush()} \
      /^Installing collected/ {print "  Unpacking " split($$0, _, ",") " packages"; fflush()}'
