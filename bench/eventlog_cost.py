@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import nats
 import uvloop
 
 from bench._machine import describe
 from tests.support.nats_server import NatsServer
 from tidegate.chassis.jetstream import JetStream
+from tidegate.chassis.nats_client import NatsClient
 from tidegate.eventlog.streams import StreamOptions, apply_streams
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +136,8 @@ async def measure(options: argparse.Namespace) -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as directory:
         async with NatsServer(Path(directory)) as server:
-            client = await nats.connect(server.url)
+            client = NatsClient()
+            await client.connect(server.url)
             jetstream = JetStream(client, timeout=10.0)
             await jetstream.start()
             await apply_streams(jetstream, StreamOptions())

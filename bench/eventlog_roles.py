@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-import nats
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from tidegate.chassis.jetstream import JetStream
+from tidegate.chassis.nats_client import NatsClient
 from tidegate.contracts.events import Append, AttemptStarted, Delta, encode_append, encode_event
 from tidegate.contracts.jobs import JobClass, QueuedJob, job_id_for
 from tidegate.contracts.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, log_subject
@@ -49,10 +49,17 @@ def job_of(phase: int, number: int) -> QueuedJob:
     )
 
 
+async def connect(url: str, way: str) -> Client:
+    """Our client for the log, the library's own for what it is compared with."""
+    client = NatsClient() if way == "log" else Client()
+    await client.connect(url)
+    return client
+
+
 class TimedJetStream(JetStream):
     """Keeps how long each publish waited for its acknowledgement, in seconds."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: NatsClient) -> None:
         super().__init__(client, timeout=10.0)
         self.waits: list[float] = []
 
@@ -67,6 +74,7 @@ class LogSender:
     """The log's writer: group commit, fence, settlement."""
 
     def __init__(self, client: Client, jobs: list[QueuedJob]) -> None:
+        assert isinstance(client, NatsClient)
         self._jetstream = TimedJetStream(client)
         self._metrics = EventLogMetrics(CollectorRegistry())
         self._jobs = jobs
@@ -223,7 +231,7 @@ class Writer:
         self._jobs = 0
 
     async def prepare(self, way: str, phase: int, jobs: int) -> dict[str, Any]:
-        self._client = await nats.connect(self._url)
+        self._client = await connect(self._url, way)
         self._jobs = jobs
         self._sender = WRITERS[way](self._client, [job_of(phase, n) for n in range(jobs)])
         await self._sender.prepare()
@@ -262,7 +270,7 @@ class Reader:
         self._before = (0.0, 0)
 
     async def prepare(self, way: str, phase: int, jobs: int) -> dict[str, Any]:
-        self._client = await nats.connect(self._url)
+        self._client = await connect(self._url, way)
         self._count = 0
         if way == "core":
             await self._client.subscribe("live.>", cb=self._on_message)
@@ -292,6 +300,7 @@ class Reader:
         self._count += 1
 
     async def _follow(self, phase: int, jobs: int) -> None:
+        assert isinstance(self._client, NatsClient)
         jetstream = JetStream(self._client, timeout=10.0)
         await jetstream.start()
         metrics = EventLogMetrics(CollectorRegistry())

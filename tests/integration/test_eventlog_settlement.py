@@ -237,7 +237,7 @@ async def test_who_repeats_at_once_does_not_keep_the_process_from_reconnecting(
         while stored is None:
             with contextlib.suppress(NoAnswerError):
                 stored = await peer.jetstream.last("JOBS", job.subject)
-        assert peer.reconnects == 1
+        await wait_until(lambda: peer.reconnects == 1)
 
 
 async def test_after_a_restart_the_fence_still_holds(

@@ -19,11 +19,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import msgspec
-import nats
-from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
 from tidegate.chassis.jetstream import JetStream
+from tidegate.chassis.nats_client import NatsClient
 from tidegate.contracts.events import (
     Append,
     AttemptStarted,
@@ -60,7 +59,7 @@ def completed(reason: str = "stop") -> Completed:
 class LogPeer:
     """One process of the platform on its own connection."""
 
-    def __init__(self, client: Client, jetstream: JetStream) -> None:
+    def __init__(self, client: NatsClient, jetstream: JetStream) -> None:
         self.client = client
         self.jetstream = jetstream
         self.metrics = EventLogMetrics(CollectorRegistry())
@@ -170,10 +169,11 @@ async def connected(url: str, *, timeout_seconds: float = 1.0) -> AsyncIterator[
         if holder:
             holder[0].faults.append(error)
 
-    client = await nats.connect(
+    client = NatsClient()
+    await client.connect(
         url,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.05,
+        reconnect_time_wait=0.05,  # type: ignore[arg-type]
         pending_size=0,
         error_cb=failed,
         reconnected_cb=reconnected,

@@ -15,10 +15,11 @@ from itertools import count
 from typing import Any, Final
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
+
+from tidegate.chassis.nats_client import NatsClient
 
 EXPECTED_LAST_SUBJECT_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 
@@ -115,7 +116,7 @@ _kept_decoder = msgspec.json.Decoder(_Kept)
 class JetStream:
     """Requests to JetStream over one connection. `timeout` is seconds for each request."""
 
-    def __init__(self, client: Client, *, timeout: float = 1.0) -> None:
+    def __init__(self, client: NatsClient, *, timeout: float = 1.0) -> None:
         self._client = client
         self._timeout = timeout
         self._prefix = ""
@@ -125,10 +126,7 @@ class JetStream:
     async def start(self) -> None:
         """Subscribes for replies; call it once, after the connection was made."""
         self._prefix = self._client.new_inbox() + "."
-        # Without limits: dropping a reply would turn an answer into an unknown outcome.
-        await self._client.subscribe(
-            self._prefix + "*", cb=self._reply, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        await self._client.listen(self._prefix + "*", self._reply)
 
     async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         """Stores a message; returns its stream sequence.
@@ -282,7 +280,7 @@ class JetStream:
             raise
         return token
 
-    async def _reply(self, message: Msg) -> None:
+    def _reply(self, message: Msg) -> None:
         on_reply = self._waiting.get(message.subject)
         if on_reply is not None:
             on_reply(message)

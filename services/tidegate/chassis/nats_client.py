@@ -1,7 +1,14 @@
-"""The library's client, with two of its parts replaced.
+"""The library's client, with what it does for every message replaced (bench/eventlog_cost.py).
 
 Headers: a republished message carries five. The library looks at every character of every header
 name: 17 µs a message, where splitting at the separators that the server writes takes 3.
+
+Sending: the library makes a future for every publish and wakes a task that writes. Here what one
+round of the loop publishes is written at its end, by one callback; the library's task takes over
+while the server reads more slowly than we write.
+
+Receiving: the library puts a message into a queue and wakes the subscription's task. A listener is
+called at once, from the read loop.
 
 Losing a connection: the library closes it and waits for the peer. A server that froze does not
 read what is still unsent, so that wait would last for as long as it is frozen, whatever other
@@ -9,12 +16,99 @@ servers there are. Here the connection is aborted; what was unsent is given up, 
 have been told, or will find by their time-outs, that its fate is not known.
 """
 
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from typing_extensions import override
+
+Listener = Callable[[Msg], None]
+
+_LINE_BREAKS: Final = ("\r", "\n")
 
 
 class NatsClient(Client):
-    """A client that reads headers quickly and lets go of a dead connection at once."""
+    """A client that spends little on a message, and lets go of a dead connection at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: dict[int, Listener] = {}
+        self._write_due = False
+
+    async def listen(self, subject: str, listener: Listener) -> Subscription:
+        """Subscribes; the listener is called from the read loop, and must not take long.
+
+        What it raises goes where an error of a subscription's callback goes. No message is dropped
+        for want of room: there is none that waits.
+        """
+
+        async def before_it_is_known(message: Msg) -> None:
+            listener(message)
+
+        # Without limits, as there are none for a listener.
+        subscription = await self.subscribe(
+            subject, cb=before_it_is_known, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._listeners[subscription._id] = listener
+        return subscription
+
+    @override
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._listeners.pop(sid, None)
+
+    @override
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        listener = self._listeners.get(sid)
+        if listener is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        read = await self._process_headers(headers) if headers else None
+        message = self._build_message(sid, subject, reply, data, read)
+        try:
+            listener(message)
+        except Exception as error:
+            await self._error_cb(error)
+
+    @override
+    async def _send_publish(
+        self,
+        subject: str,
+        reply: str,
+        payload: bytes,
+        payload_size: int,
+        headers: dict[str, Any] | None,
+    ) -> None:
+        command = encode_publish(subject, reply, payload, headers)
+        if command is None:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if not self._write_due:
+            self._write_due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        """Writes what is pending, or wakes the library's task where the server lags behind."""
+        self._write_due = False
+        if not self._pending or not self.is_connected:
+            return
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and not writer.transport.get_write_buffer_size():
+            pending, self._pending, self._pending_data_size = self._pending, [], 0
+            writer.write(b"".join(pending))
+        elif self._flush_queue is not None and self._flush_queue.empty():
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     @staticmethod
     @override
@@ -35,3 +129,21 @@ class NatsClient(Client):
             self._pending.clear()
             self._pending_data_size = 0
         await super()._process_op_err(e)
+
+
+def encode_publish(
+    subject: str, reply: str, payload: bytes, headers: Mapping[str, str] | None
+) -> bytes | None:
+    """PUB or HPUB of NATS's client protocol; None for headers that need the library's care."""
+    if not headers:
+        return b"%b%b\r\n" % (f"PUB {subject} {reply} {len(payload)}\r\n".encode(), payload)
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if any(lines.count(each) != len(headers) for each in _LINE_BREAKS):
+        return None
+    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    size = len(head) + len(payload)
+    return b"%b%b%b\r\n" % (
+        f"HPUB {subject} {reply} {len(head)} {size}\r\n".encode(),
+        head,
+        payload,
+    )

@@ -80,7 +80,7 @@ class NatsConnection:
         health.set(self.name, False, "connecting")
 
     @property
-    def client(self) -> Client:
+    def client(self) -> NatsClient:
         """The library's client; usable after `start`."""
         return self._client
 

@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from tidegate.chassis.jetstream import JetStream, JetStreamError, Stored
+from tidegate.chassis.nats_client import NatsClient
 from tidegate.contracts import subjects
 from tidegate.contracts.errors import InternalError, NotFound, Unavailable
 from tidegate.contracts.events import CorruptLogError
@@ -55,7 +55,7 @@ class LogReader:
 
     def __init__(
         self,
-        client: Client,
+        client: NatsClient,
         jetstream: JetStream,
         *,
         metrics: EventLogMetrics,
@@ -206,9 +206,7 @@ class LogReader:
             if shard in self._shards:
                 return
             try:
-                subscription = await self._client.subscribe(
-                    subjects.live_shard(shard), cb=self._on_live
-                )
+                subscription = await self._client.listen(subjects.live_shard(shard), self._on_live)
                 try:
                     # Whoever answers this knows of the subscription: nothing stored after the
                     # replay began can be missed. (The library's own flush is no choice: once it
@@ -222,7 +220,7 @@ class LogReader:
                 raise Unavailable("the event log does not answer", retry_after=1.0) from error
             self._shards[shard] = subscription
 
-    async def _on_live(self, message: Msg) -> None:
+    def _on_live(self, message: Msg) -> None:
         held = self._held.get(message.subject)
         if held is None:
             return

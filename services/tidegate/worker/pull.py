@@ -130,17 +130,11 @@ class Puller:
         client = self._nats.client
         subject = client.new_inbox()
 
-        async def receive(message: Message) -> None:
+        def receive(message: Message) -> None:
             self._receive(message, current=self._inbox is inbox)
 
         with nats_unavailable():
-            subscription = await client.subscribe(
-                # Dropping a delivery would strand its job until it is delivered again.
-                subject,
-                cb=receive,
-                pending_msgs_limit=0,
-                pending_bytes_limit=0,
-            )
+            subscription = await client.listen(subject, receive)
         inbox = self._inbox = _Inbox(subject, subscription)
         return inbox
 
