@@ -26,6 +26,7 @@ _LONG: Final = 300
 _BREAK_AFTER: Final = 10
 _BOUND: Final = 90.0
 _IDLE_WITHIN: Final = 30.0
+_LONGEST_ERROR: Final = 72
 
 
 @dataclass(slots=True)
@@ -57,13 +58,17 @@ class Seen:
 
 @dataclass(slots=True)
 class Fate:
-    """One observation. `calls` are the simulator's records of them, `job` what the job says."""
+    """One observation. `calls` are the simulator's records of them, `job` what the job says.
+
+    `waited`: seconds from the first end until the side took requests and was asked again.
+    """
 
     what: str
     side: str
     asked: "Asked"
     first: Seen
     again: Seen | None = None
+    waited: float = 0.0
     calls: list[dict[str, Any]] = field(default_factory=list)
     job: str = ""
 
@@ -71,7 +76,9 @@ class Fate:
         return self.first.words(self.asked.expected)
 
     def seen_again(self) -> str:
-        return "" if self.again is None else self.again.words(self.asked.expected)
+        if self.again is None:
+            return ""
+        return f"asked after {self.waited:.1f} s: {self.again.words(self.asked.expected)}"
 
     def paid(self) -> str:
         """Calls and tokens of the provider, and how each call ended."""
@@ -81,7 +88,7 @@ class Fate:
 
     def _end(self, call: dict[str, Any]) -> str:
         if self.first.left and call["outcome"] == "aborted":
-            return f"aborted {call['ended'] - self.first.ended:.1f} s after"
+            return f"aborted {max(call['ended'] - self.first.ended, 0.0):.1f} s after"
         return str(call["kind"] or call["outcome"])
 
 
@@ -139,8 +146,8 @@ class _Seer:
         asked = await self._begin(_TOKENS)
         first = await ask(side, asked, leave_after=_BREAK_AFTER)
         await asyncio.sleep(1.0)
-        again = await ask(side, asked)
-        return await self._end(Fate("client leaves, asks again", side.name, asked, first, again))
+        fate = Fate("client leaves, asks again", side.name, asked, first)
+        return await self._end(await self._again(fate, side))
 
     async def is_cut(self, side: Side) -> Fate:
         """The provider's connection breaks in mid-stream, once."""
@@ -158,20 +165,21 @@ class _Seer:
             first = await ask(side, asked)
         what = f"kill -9, {'streamed' if stream else 'not streamed'}"
         name = f"{side.name}, {victim}"
-        fate = Fate(what, name, asked, first, await self._again(side, asked, first))
-        return await self._end(fate)
+        return await self._end(await self._again(Fate(what, name, asked, first), side))
 
     async def _broken(self, side: Side, what: str, **fault: int) -> Fate:
         asked = await self._begin(_TOKENS)
         await self._provider.fault_next(_PACE, **fault)
         first = await ask(side, asked)
-        fate = Fate(what, side.name, asked, first, await self._again(side, asked, first))
-        return await self._end(fate)
+        return await self._end(await self._again(Fate(what, side.name, asked, first), side))
 
-    async def _again(self, side: Side, asked: Asked, first: Seen) -> Seen | None:
-        """Asks again where the first answer was not whole."""
+    async def _again(self, fate: Fate, side: Side) -> Fate:
+        """Asks again where the first answer was not whole, once the side takes requests."""
         await side.until_up()
-        return None if first.text == asked.expected else await ask(side, asked)
+        if fate.first.text != fate.asked.expected:
+            fate.waited = time.time() - fate.first.ended
+            fate.again = await ask(side, fate.asked)
+        return fate
 
     async def _begin(self, tokens: int, *, stream: bool = True) -> Asked:
         await self._provider.behave(**_PACE)
@@ -208,7 +216,8 @@ async def ask(side: Side, asked: Asked, leave_after: int | None = None) -> Seen:
                 else:
                     await _whole(client, asked, seen)
         except Exception as error:  # Whatever it is, it is what was to be seen.
-            seen.error = f"{type(error).__name__}: {error}"[:80]
+            said = f"{type(error).__name__}: {error}"
+            seen.error = said if len(said) <= _LONGEST_ERROR else f"{said[:_LONGEST_ERROR]}..."
     seen.seconds, seen.ended = time.perf_counter() - begun, time.time()
     return seen
 

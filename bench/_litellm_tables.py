@@ -1,11 +1,16 @@
 """The output of bench.litellm: figures as medians and ranges of rounds, fates in words."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from bench._child import calm, spread, table
 from bench._litellm_fates import Fate
 from bench._litellm_rounds import Figures, Load, Round, Turn, cpu_of
 from bench._litellm_sides import Side
+
+_NOTE: Final = """
+  Tidegate's CPU and memory are those of four processes, which may use several cores; LiteLLM is one
+  process. Tidegate stores each job in a file before it calls the model; the others keep nothing."""
 
 
 def show_figures(figures: Figures, sides: Sequence[Side]) -> None:
@@ -15,8 +20,9 @@ def show_figures(figures: Figures, sides: Sequence[Side]) -> None:
     _show_paced(figures.streams, sides, "first", "the first token")
     _show_streams(figures.streams, sides)
     for load in figures.loads:
-        print(f"  {load.title}: {len(calm(load.rounds))} of {len(load.rounds)} rounds were calm")
+        print(_disturbed(load))
     _show_memory(figures, sides)
+    print(_NOTE)
 
 
 def show_fates(fates: Sequence[Fate]) -> None:
@@ -28,6 +34,15 @@ def show_fates(fates: Sequence[Fate]) -> None:
             for fate in some
         )
         table(what, ("", "the client saw", "and then", "calls of the provider"), rows)
+
+
+def _disturbed(load: Load) -> str:
+    used = calm(load.rounds)
+    most = max(made.others for made in used)
+    return (
+        f"  {load.title}: {len(used)} of {len(load.rounds)} rounds used, in which other work took "
+        f"{most:.2f} cores at most"
+    )
 
 
 def _show_whole(load: Load, sides: Sequence[Side]) -> None:
