@@ -37,6 +37,7 @@ class _Event(msgspec.Struct):
     type: str
     sequence: int = 0
     data: str = ""
+    attempt: int = 1
     cache: dict[str, Any] | None = None
 
 
@@ -105,7 +106,8 @@ class Call:
             self.parts.append(event.data)
         elif event.type == "attempt_started":
             self.tier = (event.cache or {}).get("tier", "none")
-        else:
+            self.problem = self.problem or (f"attempt {event.attempt}" if event.attempt > 1 else "")
+        elif event.type != "waiting":
             self.problem = self.problem or ("" if event.type == "completed" else event.type)
             self.ended = now
         return self.ended > 0.0

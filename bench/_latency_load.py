@@ -1,8 +1,8 @@
 """The load of bench/added_latency.py, a process of its own: answers on a schedule, on either side.
 
-`prepare` opens the connections, `run` makes the calls: one for each connection to the model server;
-or a create over HTTP on a connection of its own, and the job's events over WebSockets that carry
-100 jobs each.
+`prepare` opens the connections, `run` makes the calls, `judge` looks at what came. To the model
+server each call has a connection; to Tidegate it is a create over HTTP, on a connection of its own,
+and the job's events over WebSockets that carry 100 jobs each.
 """
 
 import asyncio
@@ -137,6 +137,7 @@ class Client:
 
     def __init__(self) -> None:
         self._next: tuple[_Round, Side] | None = None
+        self._calls: list[Call] = []
 
     async def prepare(self, *, load: dict[str, Any], ports: dict[str, int]) -> Answer:
         """Connects for a round; with the simulator's port alone it is asked itself."""
@@ -151,21 +152,36 @@ class Client:
         return {}
 
     async def run(self, *, patience: float) -> Answer:
-        """The round's figures, `patience` seconds after it was due to be over at the latest."""
+        """Makes the calls, and ends `patience` seconds after they were due to be over, at last."""
         assert self._next is not None
         this, side = self._next
         load = this.load
         begin = time.perf_counter()
         calls = [Call(n, begin + _due(n, load)) for n in range(load.jobs)]
-        ticker = Ticker(partial(_send_due, side, deque(calls)))
+        waiting = deque(calls)
+
+        def tick() -> None:
+            _send_due(side, waiting)
+            if not waiting:
+                ticker.stop()
+
+        ticker = Ticker(tick)
         try:
             await asyncio.wait_for(this.over.wait(), _LEAD_SECONDS + load.lasts + patience)
         except TimeoutError:
             pass  # The calls say that they have not ended.
         finally:
-            ticker.stop()
-            side.close()
-        return figures(calls, load)
+            if waiting:
+                ticker.stop()
+        self._calls = calls
+        return {"tokens": sum(len(call.arrivals) for call in calls)}
+
+    async def judge(self) -> Answer:
+        """The round's figures; ends the connections. Its CPU is not that of the load."""
+        assert self._next is not None
+        this, side = self._next
+        side.close()
+        return figures(self._calls, this.load)
 
 
 def _due(number: int, load: Load) -> float:
@@ -183,4 +199,4 @@ def _send_due(side: Side, waiting: deque[Call]) -> None:
 
 if __name__ == "__main__":
     client = Client()
-    serve({"prepare": client.prepare, "run": client.run})
+    serve({"prepare": client.prepare, "run": client.run, "judge": client.judge})

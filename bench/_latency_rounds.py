@@ -120,8 +120,9 @@ class Sides:
     async def turn(self, load: Load, ports: dict[str, int]) -> Turn:
         await self.load.ask("prepare", load=asdict(load), ports=ports)
         costs = Costs(self.world.pids | {"client": self.load.pid})
-        answer = await self.load.ask("run", patience=_PATIENCE)
-        return Turn(answer, costs.each(answer["tokens"]), costs.cores())
+        made = await self.load.ask("run", patience=_PATIENCE)
+        cpu, cores = costs.each(made["tokens"]), costs.cores()
+        return Turn(await self.load.ask("judge"), cpu, cores)
 
 
 def whole(turn: Turn) -> Turn:

@@ -138,7 +138,7 @@ class Feed(Socket):
         call = self._calls[event.job_id]
         if event.type == "error":
             self._fail(call, payload[:200].decode())
-        elif event.type not in {"waiting", "ended"} and call.take(event, now):
+        elif event.type != "ended" and call.take(event, now):
             self._done()
 
     def _fail(self, call: Call, problem: str) -> None:

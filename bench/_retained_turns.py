@@ -69,7 +69,8 @@ async def take_turn(world: World, clients: Clients, sealed: list[str]) -> Turn:
 async def _jobs(world: World, load: Child) -> Answer:
     asked = asdict(replace(JOBS, name=f"turn-{next(_numbers)}-"))
     await load.ask("prepare", load=asked, ports=world.ports)
-    answer = await load.ask("run", patience=_PATIENCE)
+    await load.ask("run", patience=_PATIENCE)
+    answer = await load.ask("judge")
     if answer["faults"]:
         raise RuntimeError(f"{answer['faults']} jobs, such as {answer['told']}")
     return answer

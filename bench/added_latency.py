@@ -27,9 +27,9 @@ in which it did not answer for most is left out. `--servers 3`: three nats-serve
 every stream. The stock `openai` client streams the same load once, for 3 seconds, from a process of
 its own; its CPU stands beside the worker's.
 
-`--ramp`: jobs of 20 tokens/s, 100 (`--jobs`) and then 100 (`--step`) more each time, until the p99
-of lateness is over 25 ms, or until the last tokens are over a second late at p99. Tokens/s are
-counted while all streams are due to run.
+`--ramp`: jobs of 20 tokens/s, 100 (`--jobs`) and then 100 (`--step`) more each time up to 2,000,
+until the p99 of lateness is over 25 ms, or until the last tokens are over a second late at p99.
+Tokens/s are counted while all streams are due to run.
 """
 
 import argparse
