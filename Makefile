@@ -109,6 +109,10 @@ CHAOS = $(BIN)/python -m tests.chaos
 chaos: $(DEV) ## Kill, freeze and cut everything under load, and judge (10 minutes; SEED=N)
 	$(CHAOS) $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS_OF_CHAOS)
 
+.PHONY: soak
+soak: $(DEV) ## Half an hour of chaos that kills no service: nothing lost, and memory flat
+	$(CHAOS) $(if $(SEED),--seed $(SEED)) --seconds 1800 --topology one --soak
+
 .PHONY: short-chaos
 short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each time, in two minutes
 	$(CHAOS) --seed $(or $(SEED),1) --seconds 1 --jobs 1000 --round 334

@@ -1,11 +1,12 @@
 """Runs rounds of chaos and prints what came of them.
 
     python -m tests.chaos [--seconds 600] [--seed N] [--jobs 1000] [--round 250]
-                          [--topology one|always|three]
+                          [--topology one|always|three] [--soak]
 
 One round after the other for so long: on one nats-server, on one that syncs every write, and on
 three with three copies of everything. With a seed its rounds begin with that one. Ends with 1 where
-the judge has a complaint; each is printed with the seed that shows it again.
+the judge has a complaint; each is printed with the seed that shows it again. In a soak, services
+are frozen where they would be killed, and one that grows by more than 5 % is a complaint.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import uvloop
 
 from bench._machine import describe
+from tests.chaos.footprints import growth, not_flat
 from tests.chaos.plan import draw
 from tests.chaos.rounds import Arena, Round
 from tests.chaos.system import System, Topology
@@ -34,6 +36,7 @@ class Extent:
     seconds: float
     jobs: int
     round: int
+    soak: bool = False
 
 
 @dataclass(slots=True)
@@ -41,11 +44,16 @@ class Total:
     """All rounds of a run."""
 
     rounds: list[tuple[Topology, Round]] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
 
     @property
     def complaints(self) -> int:
-        """Of all rounds."""
-        return sum(len(each.verdict.complaints) for _, each in self.rounds)
+        """Of all rounds, and of the whole."""
+        return sum(len(each.verdict.complaints) for _, each in self.rounds) + len(self.grown)
+
+    def of(self, topology: Topology) -> list[Round]:
+        """Its rounds."""
+        return [each for its, each in self.rounds if its is topology]
 
 
 def say(line: str) -> None:
@@ -68,6 +76,7 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
                         jobs=extent.round,
                         seconds=_LOAD_SECONDS,
                         processes=system.processes,
+                        spared=system.pids if extent.soak else (),
                     )
                     say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
                     one = await arena.play(plan)
@@ -75,6 +84,8 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
                     asked += extent.round
                     _print_round(one)
                     seed += 1
+        if extent.soak:
+            total.grown += not_flat([each.footprints for each in total.of(topology)])
     return total
 
 
@@ -103,8 +114,7 @@ def _print_total(total: Total, seconds: float) -> None:
     for name, number in sorted(blows.items()):
         say(f"  {number:4}  {name}")
     for topology in Topology:
-        of = [one.verdict for each, one in total.rounds if each is topology]
-        if of:
+        if of := [each.verdict for each in total.of(topology)]:
             say(
                 f"{topology}: {sum(each.accepted for each in of)} accepted, "
                 f"{sum(each.resumed for each in of)} resumes, "
@@ -112,20 +122,24 @@ def _print_total(total: Total, seconds: float) -> None:
                 f"{sum(len(each.complaints) for each in of)} complaints"
             )
     _print_held(total)
+    for complaint in total.grown:
+        say(f"COMPLAINT {complaint}")
     say(f"complaints: {total.complaints}")
 
 
 def _print_held(total: Total) -> None:
     """Of each topology's last round, beside its first: what a process holds at rest."""
     for topology in Topology:
-        of = [one.footprints for each, one in total.rounds if each is topology]
+        of = [each.footprints for each in total.of(topology)]
         if not of:
             continue
         say(f"at rest after the first and the last of {len(of)} rounds on {topology}:")
         for name in of[0]:
             first, last = of[0][name], of[-1][name]
+            lived = first.pid == last.pid and len(of) >= 5
+            grown = f"{growth([each[name].mebibytes for each in of]):+.1%}, " if lived else ""
             say(
-                f"  {name:12} {first.mebibytes:5.0f} to {last.mebibytes:5.0f} MiB, "
+                f"  {name:12} {first.mebibytes:5.0f} to {last.mebibytes:5.0f} MiB, {grown}"
                 f"{first.descriptors} to {last.descriptors} descriptors, "
                 f"{first.threads} to {last.threads} threads"
                 f"{'' if first.pid == last.pid else ', another process since'}"
@@ -146,12 +160,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--round", type=int, default=250)
     parser.add_argument("--topology", choices=[each.name.lower() for each in Topology])
+    parser.add_argument("--soak", action="store_true")
     chosen = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if chosen.seed is None else chosen.seed
     topologies = [Topology[chosen.topology.upper()]] if chosen.topology else list(Topology)
     say(f"SEED={seed}")
     began = time.monotonic()
-    extent = Extent(chosen.seconds, chosen.jobs, chosen.round)
+    extent = Extent(chosen.seconds, chosen.jobs, chosen.round, chosen.soak)
     total = uvloop.run(run(topologies, seed, extent))
     _print_total(total, time.monotonic() - began)
     return 1 if total.complaints else 0

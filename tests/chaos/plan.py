@@ -1,6 +1,7 @@
 """What happens in a round, drawn from a seed: the same seed, the same plan. Pure."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -97,15 +98,25 @@ _WIRES: Final = (3, 3, 3, 1)
 _TRIMMED_AT: Final = (1, 6_000)
 
 
-def draw(seed: int, *, jobs: int, seconds: float, processes: tuple[str, ...]) -> Plan:
-    """A round by its seed; `processes` are the names of those that may be killed and frozen."""
+def draw(
+    seed: int,
+    *,
+    jobs: int,
+    seconds: float,
+    processes: tuple[str, ...],
+    spared: Collection[str] = (),
+) -> Plan:
+    """A round by its seed; `processes` are the names of those that may be struck.
+
+    Those that are `spared` are frozen where others would be killed.
+    """
     pick = random.Random(seed)
     asked: list[JobPlan] = []
     for number in range(jobs):
         asked.append(_job(pick, seed, number, pick.uniform(0, seconds), asked))
     faults, at = [], _CALM_SECONDS
     while at < seconds:
-        faults.append(_fault(pick, at, processes))
+        faults.append(_fault(pick, at, processes, spared))
         at += pick.uniform(*_BETWEEN_BLOWS)
     return Plan(seed, seconds, tuple(sorted(asked, key=lambda each: each.at)), tuple(faults))
 
@@ -132,10 +143,14 @@ def _job(pick: random.Random, seed: int, number: int, at: float, before: list[Jo
     )
 
 
-def _fault(pick: random.Random, at: float, processes: tuple[str, ...]) -> FaultPlan:
+def _fault(
+    pick: random.Random, at: float, processes: tuple[str, ...], spared: Collection[str]
+) -> FaultPlan:
     on_a_process = pick.random() < 0.6
     if on_a_process:
         blow, target = pick.choice([Blow.KILL, Blow.FREEZE]), pick.choice(processes)
+        if target in spared:
+            blow = Blow.FREEZE
     else:
         blow = pick.choice([Blow.CUT, Blow.TRIM, Blow.REFUSE])
         target = str(pick.choices(list(Wire), _WIRES)[0])

@@ -28,3 +28,13 @@ def test_a_plan_has_everything_in_it() -> None:
     assert len({job.question for job in jobs}) < len(jobs)
     ids = [job.request_id for job in jobs if job.request_id]
     assert len(ids) == len(set(ids))
+
+
+def test_the_spared_are_frozen_and_never_killed() -> None:
+    spared = PROCESSES[:2]
+    plans = [
+        draw(seed, jobs=1, seconds=15, processes=PROCESSES, spared=spared) for seed in range(20)
+    ]
+    struck = {(fault.target, fault.blow) for plan in plans for fault in plan.faults}
+    assert {blow for target, blow in struck if target in spared} == {Blow.FREEZE}
+    assert ("nats-1", Blow.KILL) in struck
