@@ -1,8 +1,8 @@
 """Ports on loopback for what tests start: free, and taken by no other test process meanwhile.
 
 All are outside the range out of which the kernel takes ports for connections, for any of those may
-be in use the moment after. Each process of a test run takes from a slice that it has locked, so that
-runs beside each other on one machine do not meet either.
+be in use the moment after. Each process of a test run takes from a slice that it has locked: runs
+beside each other on one machine do not meet either.
 """
 
 import fcntl
