@@ -130,7 +130,7 @@ class LogReader:
         """The events after a sequence, in batches, until the terminal one.
 
         Where there are none yet, `before_wait` is called, which may raise to end it; whoever sets
-        `wake` has it called again.
+        `wake` has it called again, after an empty batch.
 
         Raises:
             NotFound, Unavailable, InternalError: as `follow`; NotFound also when it is deleted.
@@ -140,7 +140,6 @@ class LogReader:
         position = after_sequence
         try:
             while True:
-                wake.clear()
                 if batch := tail.entries[position : position + _EVENTS_AT_ONCE]:
                     position += len(batch)
                     yield batch
@@ -151,6 +150,9 @@ class LogReader:
                     before_wait()
                 self.check(tail)
                 await wake.wait()
+                wake.clear()
+                if position >= len(tail.entries):
+                    yield []
         finally:
             self.leave(tail, wake.set)
 

@@ -155,7 +155,8 @@ class Jobs:
     ) -> AsyncGenerator[list[Entry], None]:
         """The job's events after a sequence, in batches, until its terminal one.
 
-        `place` is the stream's, where it was taken before; else it is taken now.
+        `place` is the stream's, where it was taken before; else it is taken now. An empty batch
+        says that its `wake` was set without events.
 
         Raises:
             InvalidRequest: the sequence is negative.

@@ -9,11 +9,13 @@ job has ended and nothing is left.
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from tidegate.chassis.alarm import NEVER, Alarm
 from tidegate.chassis.http_cors import Origins, install_cors
 from tidegate.chassis.http_errors import install_http_errors
 from tidegate.chassis.http_request import only_value
@@ -111,7 +113,9 @@ class SseApi:
     ) -> web.StreamResponse:
         job_id, wake = request.match_info["job_id"], asyncio.Event()
         tail = await self._reader.follow(caller.tenant, job_id, wake.set)
-        stream = _Stream(request, tail, wake, after)
+        stream = _Stream(
+            request, tail, wake, after, limits=self._limits, on_cut=self._metrics.sse_cut.inc
+        )
         span = begin_stream(self._tracing, "sse", job_id, after)
         self._streams.add(stream)
         try:
@@ -122,31 +126,21 @@ class SseApi:
             return stream.response
         finally:
             self._reader.leave(tail, wake.set)
+            stream.close()
             self._streams.discard(stream)
             self._metrics.sse_events += stream.events
             end_stream(span, tail, stream.events)
 
     async def _pump(self, stream: "_Stream", caller: Caller, authorization: str) -> None:
         """Until the terminal event, or until nothing more is to come over this stream."""
-        limits = self._limits
         try:
             while not (stream.finished or stream.leaving):
-                stream.wake.clear()
-                async with asyncio.timeout(limits.stall_seconds):
-                    sent = await stream.send_news()
-                if sent or stream.finished:
+                if await stream.send_news() or stream.finished:
                     continue
                 if not self._may_go_on(stream, caller, authorization):
                     break
-                # Whatever wakes us without news must not put the beat off.
-                if not await _wait(stream.wake, stream.silent_until(limits.heartbeat_seconds)):
-                    async with asyncio.timeout(limits.stall_seconds):
-                        await stream.beat()
-            async with asyncio.timeout(limits.stall_seconds):
-                await stream.response.write_eof()
-        except TimeoutError:
-            self._metrics.sse_cut.inc()
-            stream.cut()
+                await stream.news_or_beat()
+            await stream.write_end()
         except ConnectionResetError:
             # A client may go as soon as it has the terminal event, before the stream's own end.
             stream.leaving = True
@@ -161,18 +155,31 @@ class SseApi:
 
 
 class _Stream:
-    """One response and where its client stands."""
+    """One response and where its client stands; `on_cut` hears that it did not read."""
 
-    def __init__(self, request: web.Request, tail: Tail, wake: asyncio.Event, after: int) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        tail: Tail,
+        wake: asyncio.Event,
+        after: int,
+        *,
+        limits: SseLimits,
+        on_cut: Callable[[], None],
+    ) -> None:
         self.tail = tail
-        self.wake = wake
         self.events = 0
         self.leaving = False
         self.response = web.StreamResponse(headers=_HEADERS)
         self._request = request
+        self._wake = wake
         self._position = after
+        self._limits = limits
+        self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
         self._spoke_at = self._now()
+        self._patience = Alarm(self._cut)
+        self._silence = Alarm(wake.set)
         self._head = frames.head_of(tail.job_id)
 
     @property
@@ -188,14 +195,9 @@ class _Stream:
         if self._position >= len(self.tail.entries):
             await self.beat()
 
-    def silent_until(self, seconds: float) -> float:
-        """When, by the event loop's clock, nothing will have been sent for so long."""
-        return self._spoke_at + seconds
-
     async def beat(self) -> None:
         """Send a comment, which keeps the connection open."""
-        await self.response.write(frames.HEARTBEAT)
-        self._spoke_at = self._now()
+        await self._write(frames.HEARTBEAT)
 
     async def send_news(self) -> bool:
         """Send a chunk of what is new, if anything is; waits while the client does not read."""
@@ -203,31 +205,47 @@ class _Stream:
         if not entries:
             return False
         count, data = frames.take(entries, self._head, frames.sse_event, CHUNK_BYTES)
-        await self.response.write(data)
-        self._spoke_at = self._now()
+        await self._write(data)
         self._position += count
         self.events += count
-        # Others have their turn between two chunks of a replay.
-        await asyncio.sleep(0)
+        if self._position < len(self.tail.entries):
+            # Others have their turn between two chunks of a replay.
+            await asyncio.sleep(0)
         return True
+
+    async def news_or_beat(self) -> None:
+        """Wait to be woken; whatever wakes us without news does not put the beat off."""
+        beat_at = self._spoke_at + self._limits.heartbeat_seconds
+        self._silence.set(beat_at)
+        await self._wake.wait()
+        self._wake.clear()
+        if self._now() >= beat_at and self._position >= len(self.tail.entries):
+            await self.beat()
+
+    async def write_end(self) -> None:
+        """End the response."""
+        self._patience.set(self._now() + self._limits.stall_seconds)
+        await self.response.write_eof()
+
+    async def _write(self, data: bytes) -> None:
+        self._patience.set(self._now() + self._limits.stall_seconds)
+        await self.response.write(data)
+        self._patience.set(NEVER)
+        self._spoke_at = self._now()
 
     def leave(self) -> None:
         """End the response when what is under way is written."""
         self.leaving = True
-        self.wake.set()
+        self._wake.set()
 
-    def cut(self) -> None:
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        self._patience.close()
+        self._silence.close()
+
+    def _cut(self) -> None:
         """Break the connection off, unread bytes and all."""
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
-
-
-async def _wait(event: asyncio.Event, until: float) -> bool:
-    """Whether it came before that time of the event loop's clock."""
-    try:
-        async with asyncio.timeout_at(until):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+        self._on_cut()
+        self.leaving = True
+        if self._request.transport is not None:
+            self._request.transport.abort()

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from tidegate.chassis.alarm import NEVER, Alarm
 from tidegate.chassis.incidents import incident
 from tidegate.chassis.keyring import Caller
 from tidegate.chassis.tasks import TaskGuard
@@ -91,7 +92,7 @@ class ChatApi:
         asked = parse_completion(body, headers)
         with self._jobs.place(caller) as place, self._metrics.streams.track_inprogress():
             job = await self._job(caller, asked)
-            async with Batches(self._jobs.follow(caller, job.id, 0, place)) as batches:
+            async with self._batches(caller, job.id, place) as batches:
                 try:
                     if asked.stream:
                         return await self._stream(request, asked, job, batches)
@@ -158,8 +159,11 @@ class ChatApi:
         with contextlib.suppress(TidegateError):
             # Not one of the bounded places, for want of which nobody would look.
             place = Place(resumable=True)
-            async with Batches(self._jobs.follow(caller, job_id, 0, place)) as batches:
+            async with self._batches(caller, job_id, place) as batches:
                 await batches.next(_MOMENT)
+
+    def _batches(self, caller: Caller, job_id: str, place: Place) -> Batches:
+        return Batches(self._jobs.follow(caller, job_id, 0, place), place.wake)
 
     async def _whole(self, asked: Completion, job: JobView, batches: Batches) -> web.Response:
         whole = WholeCompletion(
@@ -187,15 +191,16 @@ class ChatApi:
             known=job.last_sequence,
         )
         out = _Out(request, job.id, chunks.headers, self._limits, self._metrics.slow_readers.inc)
-        try:
-            problem = await self._pump(chunks, batches, out)
-            if problem is not None and not out.begun:
-                return _error_response(problem, job.id)
-            if problem is not None:
-                await out.send(error_frame(problem))
-            return await out.finish()
-        except SlowReaderError:
-            return out.response
+        with contextlib.closing(out):
+            try:
+                problem = await self._pump(chunks, batches, out)
+                if problem is not None and not out.begun:
+                    return _error_response(problem, job.id)
+                if problem is not None:
+                    await out.send(error_frame(problem))
+                return await out.finish()
+            except SlowReaderError:
+                return out.response
 
     async def _pump(self, chunks: Chunks, batches: Batches, out: "_Out") -> Problem | None:
         """Sends chunks until their end, or returns why there will not be one."""
@@ -244,6 +249,8 @@ class _Out:
         self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
         self._spoke_at = self._now()
+        self._patience = Alarm(self._break_off)
+        self._broken_off = False
 
     def patience(self) -> float:
         """Seconds that nothing may be sent yet; events that give no chunk do not put a beat off."""
@@ -256,26 +263,40 @@ class _Out:
         Raises:
             SlowReaderError: it did not.
         """
+        self._patience.set(self._now() + self._limits.slow_reader)
         try:
-            async with asyncio.timeout(self._limits.slow_reader):
-                if not self.begun:
-                    self.begun = True
-                    self.response.headers.update(self._more_headers())
-                    if self._request.transport is not None:
-                        limit_unsent(self._request.transport)
-                    await self.response.prepare(self._request)
-                await self.response.write(data)
-                self._spoke_at = self._now()
-        except TimeoutError:
-            self._on_cut()
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            raise SlowReaderError from None
+            if not self.begun:
+                await self._begin()
+            await self.response.write(data)
+        except ConnectionError:
+            if not self._broken_off:
+                raise
+        if self._broken_off:
+            raise SlowReaderError
+        self._patience.set(NEVER)
+        self._spoke_at = self._now()
 
     async def finish(self) -> web.StreamResponse:
         """End the response."""
         await self.response.write_eof()
         return self.response
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+        self._patience.close()
+
+    async def _begin(self) -> None:
+        self.begun = True
+        self.response.headers.update(self._more_headers())
+        if self._request.transport is not None:
+            limit_unsent(self._request.transport)
+        await self.response.prepare(self._request)
+
+    def _break_off(self) -> None:
+        self._broken_off = True
+        self._on_cut()
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
 
 def _error_response(problem: Problem, job_id: str) -> web.Response:

@@ -5,34 +5,39 @@ from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Self
 
+from tidegate.chassis.alarm import NEVER, Alarm
 from tidegate.eventlog.tail import Entry
 
 
 class Batches:
     """A job's batches of events; to be used as a context, whose end is the reader's.
 
-    To wait for one with a time-out does not end the reading.
+    `wake` is what `batches` wait for, and says with an empty one that it came without events. To
+    wait for a batch with a time-out does not end the reading.
     """
 
-    def __init__(self, batches: AsyncGenerator[list[Entry], None]) -> None:
+    def __init__(self, batches: AsyncGenerator[list[Entry], None], wake: asyncio.Event) -> None:
         self.begun = False  # Whether there was a batch.
         self._batches = batches
-        self._next: asyncio.Task[list[Entry]] | None = None
+        self._alarm = Alarm(wake.set)
+        self._now = asyncio.get_running_loop().time
 
     async def next(self, seconds: float | None) -> list[Entry] | None:
         """The next batch; empty after the last one; None if there is none within `seconds`.
 
+        The first takes as long as it takes to find the job's log.
+
         Raises whatever the following raises.
         """
-        if self._next is None:
-            self._next = asyncio.create_task(self._advance(), name="next-batch")
-        done, _ = await asyncio.wait((self._next,), timeout=seconds)
-        if not done:
-            return None
-        task, self._next = self._next, None
-        batch = await task
-        self.begun = True
-        return batch
+        until = NEVER if seconds is None else self._now() + seconds
+        self._alarm.set(until)
+        async for batch in self._batches:
+            if batch:
+                self.begun = True
+                return batch
+            if self._now() >= until:
+                return None
+        return []
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,10 +48,5 @@ class Batches:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.gather(self._next, return_exceptions=True)
+        self._alarm.close()
         await self._batches.aclose()
-
-    async def _advance(self) -> list[Entry]:
-        return await anext(self._batches, [])
