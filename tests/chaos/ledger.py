@@ -1,6 +1,7 @@
 """What is found afterwards, from the outside: jobs, logs, the provider's calls, what is left."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ _AT_ONCE: Final = 32
 _SETTLING_SECONDS: Final = 120.0
 # Three times what a message waits for its acknowledgement.
 _REDELIVERY_SECONDS: Final = 30.0
+_UNAVAILABLE: Final = 503
+_UNAVAILABLE_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -90,19 +93,24 @@ async def _list(session: aiohttp.ClientSession, witnesses: Witnesses) -> list[di
 
 
 async def _log(session: aiohttp.ClientSession, witnesses: Witnesses, job_id: str) -> list[Frame]:
-    async with session.get(f"{witnesses.streaming}/v1/jobs/{job_id}/events") as response:
-        response.raise_for_status()
-        return [
-            msgspec.json.decode(line[6:])
-            async for line in response.content
-            if line.startswith(b"data: ")
-        ]
+    lines = (await _read(session, f"{witnesses.streaming}/v1/jobs/{job_id}/events")).split(b"\n")
+    return [msgspec.json.decode(line[6:]) for line in lines if line.startswith(b"data: ")]
 
 
 async def _json(session: aiohttp.ClientSession, url: str) -> Any:
-    async with session.get(url) as response:
-        response.raise_for_status()
-        return msgspec.json.decode(await response.read())
+    return msgspec.json.decode(await _read(session, url))
+
+
+async def _read(session: aiohttp.ClientSession, url: str) -> bytes:
+    """Told to come again, as on a busy machine, it does, as any client would."""
+    until = time.monotonic() + _UNAVAILABLE_SECONDS
+    while True:
+        async with session.get(url) as response:
+            if response.status == _UNAVAILABLE and time.monotonic() < until:
+                await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+                continue
+            response.raise_for_status()
+            return await response.read()
 
 
 async def _left_at_last(url: str) -> dict[str, int]:
