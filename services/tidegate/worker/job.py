@@ -219,8 +219,10 @@ class JobHandler:
 
     async def _look(self, held: HeldJob, job: QueuedJob, readable: bool) -> _Opened:
         created_ms = held.delivery.created_ms
-        cancelled = await is_cancelled(self._jetstream, job.tenant, job.id, created_ms)
-        head = await read_head(self._jetstream, job.tenant, job.id)
+        cancelled, head = await asyncio.gather(
+            is_cancelled(self._jetstream, job.tenant, job.id, created_ms),
+            read_head(self._jetstream, job.tenant, job.id),
+        )
         held.look(head.attempts)
         verdict = judge(
             head,
