@@ -29,7 +29,8 @@ class StockClient(PollingClient):
             return bool(self.told.job_id) or self.refuse(
                 error.status_code, str(error.code or error.status_code)
             )
-        except APIConnectionError as error:
+        except (APIConnectionError, AttributeError) as error:
+            # AttributeError: what anyio makes of a connection that is cut right after it was made.
             raise Unheard from error
         except (APIError, httpx2.HTTPError) as error:
             # In mid-stream: the job ended otherwise, or the connection did.
