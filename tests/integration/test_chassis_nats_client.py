@@ -111,3 +111,33 @@ async def test_a_server_that_does_not_read_holds_back_what_is_published(
         await sender.flush()
         assert sender.pending_data_size == 0
     assert [int(message.data[:6]) for message in messages] == list(range(300))
+
+
+async def test_what_a_flush_has_seen_off_has_arrived(nats_server: NatsServer) -> None:
+    """A drain relies on it: what was on its way before the answer came before the answer."""
+    async with client(nats_server.url, []) as it:
+        heard = Heard()
+        await it.listen("some", heard)
+        for number in range(1, 50):
+            await it.publish("some", b"x")
+            await it.flush()
+            assert len(heard.messages) == number
+
+
+async def test_a_connection_that_breaks_under_a_publisher_is_no_fault(
+    nats_server: NatsServer,
+) -> None:
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with (
+        TcpProxy(nats_server.port) as proxy,
+        client(f"nats://127.0.0.1:{proxy.port}", []) as it,
+    ):
+        for number in range(5):
+            proxy.cut()
+            while it.is_connected:
+                await it.publish("some", b"x")
+                await asyncio.sleep(0)
+            while it.stats["reconnects"] <= number:
+                await asyncio.sleep(0.02)
+    assert faults == []

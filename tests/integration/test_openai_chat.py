@@ -15,7 +15,7 @@ from tests.support.log_world import completed
 from tests.support.nats_server import NatsServer
 from tests.support.openai_door import STREAM, URL, answering, failing, playing, text_of
 from tidegate.contracts.errors import Unavailable
-from tidegate.contracts.events import Delta, Failed
+from tidegate.contracts.events import Completed, Delta, Failed, Timings, Usage
 from tidegate.contracts.jobs import job_id_for
 from tidegate.gateway.jobs import Jobs
 
@@ -222,8 +222,9 @@ async def test_a_batch_class_is_asked_for_by_tier_or_header(world: GatewayWorld)
         assert queued["class"] == ("interactive" if body.get("service_tier") == "auto" else "batch")
 
 
-async def test_a_reader_that_does_not_read_is_cut(tmp_path: Path) -> None:
-    """Else its job's log would be held in memory for as long as it likes."""
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_reader_that_does_not_read_is_cut(tmp_path: Path, ends: bool) -> None:
+    """Else its job's log would be held in memory for as long as it likes, and its place too."""
     async with (
         NatsServer(tmp_path, config="max_payload: 8MB") as nats_server,
         GatewayWorld(nats_server, tmp_path, slow_reader_seconds=0.5) as world,
@@ -242,8 +243,10 @@ async def test_a_reader_that_does_not_read_is_cut(tmp_path: Path) -> None:
             _, writer = await playing(world)
             for _ in range(20):
                 writer.emit(Delta("x" * 100_000))
+            if ends:
+                await writer.seal(Completed(["stop"], Usage(), Timings(0, 0, 0)))
             await until(lambda: world.metric("tidegate_gateway_slow_readers_total 1.0"))
-            assert await world.metric("tidegate_gateway_streams 0.0")
+            await until(lambda: world.metric("tidegate_gateway_streams 0.0"))
 
 
 async def test_a_drain_ends_a_stream_with_words(world: GatewayWorld) -> None:

@@ -4,8 +4,9 @@ Headers: a republished message carries five. The library looks at every characte
 name: 17 µs a message, where splitting at the separators that the server writes takes 3.
 
 Sending: the library makes a future for every publish and wakes a task that writes. Here what one
-round of the loop publishes is written at its end, by one callback; the library's task takes over
-while the server reads more slowly than we write.
+round of the loop publishes is written by one callback in the next; the library's task takes over
+while the server reads more slowly than we write. A ping comes after what was published before it,
+so that its answer says that the server has all of that.
 
 Receiving: the library puts a message into a queue and wakes the subscription's task. A listener is
 called at once, from the read loop.
@@ -98,17 +99,32 @@ class NatsClient(Client):
             self._write_due = True
             asyncio.get_running_loop().call_soon(self._write)
 
+    @override
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        if (writer := self._writer()) is not None:
+            self._write_pending(writer)
+        await super()._send_ping(future)
+
     def _write(self) -> None:
         """Writes what is pending, or wakes the library's task where the server lags behind."""
         self._write_due = False
-        if not self._pending or not self.is_connected:
+        if not self._pending or (writer := self._writer()) is None:
             return
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None and not writer.transport.get_write_buffer_size():
-            pending, self._pending, self._pending_data_size = self._pending, [], 0
-            writer.write(b"".join(pending))
+        if not writer.transport.get_write_buffer_size():
+            self._write_pending(writer)
         elif self._flush_queue is not None and self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        """None while there is no connection, and between its end and when the library sees it."""
+        writer: asyncio.StreamWriter | None = getattr(self._transport, "_io_writer", None)
+        if writer is None or not self.is_connected or writer.is_closing():
+            return None
+        return writer
+
+    def _write_pending(self, writer: asyncio.StreamWriter) -> None:
+        pending, self._pending, self._pending_data_size = self._pending, [], 0
+        writer.write(b"".join(pending))
 
     @staticmethod
     @override
@@ -134,7 +150,10 @@ class NatsClient(Client):
 def encode_publish(
     subject: str, reply: str, payload: bytes, headers: Mapping[str, str] | None
 ) -> bytes | None:
-    """PUB or HPUB of NATS's client protocol; None for headers that need the library's care."""
+    """PUB or HPUB of NATS's client protocol; None for values that need the library's care.
+
+    Names of headers are taken as they are: they are this platform's own.
+    """
     if not headers:
         return b"%b%b\r\n" % (f"PUB {subject} {reply} {len(payload)}\r\n".encode(), payload)
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])

@@ -173,7 +173,8 @@ class GatewaySettings(
         gt=0,
         description=(
             "Seconds that the headers of an OpenAI stream wait for the first token at most, so "
-            "that an error before it is an HTTP error."
+            "that an error before it is an HTTP error; 503 where NATS does not answer, after 11 "
+            "seconds at most."
         ),
     )
     slow_reader_seconds: float = Field(

@@ -244,8 +244,7 @@ class _Stream:
         self._silence.close()
 
     def _cut(self) -> None:
-        """Break the connection off, unread bytes and all."""
+        """Break the connection off, unread bytes and all, which ends the handler too."""
         self._on_cut()
-        self.leaving = True
         if self._request.transport is not None:
             self._request.transport.abort()

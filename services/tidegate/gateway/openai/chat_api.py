@@ -192,15 +192,12 @@ class ChatApi:
         )
         out = _Out(request, job.id, chunks.headers, self._limits, self._metrics.slow_readers.inc)
         with contextlib.closing(out):
-            try:
-                problem = await self._pump(chunks, batches, out)
-                if problem is not None and not out.begun:
-                    return _error_response(problem, job.id)
-                if problem is not None:
-                    await out.send(error_frame(problem))
-                return await out.finish()
-            except SlowReaderError:
-                return out.response
+            problem = await self._pump(chunks, batches, out)
+            if problem is not None and not out.begun:
+                return _error_response(problem, job.id)
+            if problem is not None:
+                await out.send(error_frame(problem))
+            return await out.finish()
 
     async def _pump(self, chunks: Chunks, batches: Batches, out: "_Out") -> Problem | None:
         """Sends chunks until their end, or returns why there will not be one."""
@@ -221,10 +218,6 @@ class ChatApi:
             elif data := b"".join(frames):
                 await out.send(data)
         return chunks.problem
-
-
-class SlowReaderError(Exception):
-    """The client did not read; its connection was broken off."""
 
 
 class _Out:
@@ -249,8 +242,7 @@ class _Out:
         self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
         self._spoke_at = self._now()
-        self._patience = Alarm(self._break_off)
-        self._broken_off = False
+        self._patience = Alarm(self._cut)
 
     def patience(self) -> float:
         """Seconds that nothing may be sent yet; events that give no chunk do not put a beat off."""
@@ -260,24 +252,18 @@ class _Out:
     async def send(self, data: bytes) -> None:
         """Send, and wait until the client has taken most of it.
 
-        Raises:
-            SlowReaderError: it did not.
+        One that does not is cut off, which ends its handler like any that goes.
         """
         self._patience.set(self._now() + self._limits.slow_reader)
-        try:
-            if not self.begun:
-                await self._begin()
-            await self.response.write(data)
-        except ConnectionError:
-            if not self._broken_off:
-                raise
-        if self._broken_off:
-            raise SlowReaderError
+        if not self.begun:
+            await self._begin()
+        await self.response.write(data)
         self._patience.set(NEVER)
         self._spoke_at = self._now()
 
     async def finish(self) -> web.StreamResponse:
-        """End the response."""
+        """End the response, with the same patience."""
+        self._patience.set(self._now() + self._limits.slow_reader)
         await self.response.write_eof()
         return self.response
 
@@ -292,8 +278,7 @@ class _Out:
             limit_unsent(self._request.transport)
         await self.response.prepare(self._request)
 
-    def _break_off(self) -> None:
-        self._broken_off = True
+    def _cut(self) -> None:
         self._on_cut()
         if self._request.transport is not None:
             self._request.transport.abort()
