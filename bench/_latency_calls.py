@@ -124,11 +124,10 @@ class Call:
 def figures(calls: Sequence[Call], load: Load) -> dict[str, Any]:
     """What the bench is told of a round.
 
-    Where the cache was asked, first tokens are those of answers that it was asked for in time.
+    `first` is of all answers, `first_missed` of those for which the cache said that it has none.
     """
     faults = [f"{call.number}: {fault}" for call in calls if (fault := call.fault(load))]
     whole = [call for call in calls if call.arrivals and call.ended]
-    missed = [call for call in whole if call.tier == "miss"] or whole
     late = [1e3 * each for call in whole for each in _behind_timetable(call, load)]
     after_due: dict[str, Callable[[Call], float]] = {
         "create": lambda call: call.created - call.due,
@@ -141,11 +140,17 @@ def figures(calls: Sequence[Call], load: Load) -> dict[str, Any]:
         "tokens": sum(len(call.arrivals) for call in calls),
         "rate": _sustained(calls, load),
         "late": _quantiles(late),
-        "first": _quantiles([1e3 * (call.arrivals[0] - call.due - load.ttft) for call in missed]),
+        "first": _quantiles([_first(call, load) for call in whole]),
+        "first_missed": _quantiles([_first(call, load) for call in whole if call.tier == "miss"]),
         "faults": len(faults),
         "told": faults[:_TOLD],
         "tiers": {tier: tiers.count(tier) for tier in set(tiers)},
     } | {name: _quantiles([1e3 * pick(call) for call in whole]) for name, pick in after_due.items()}
+
+
+def _first(call: Call, load: Load) -> float:
+    """How late the first token was, in milliseconds."""
+    return 1e3 * (call.arrivals[0] - call.due - load.ttft)
 
 
 def _behind_timetable(call: Call, load: Load) -> list[float]:

@@ -26,25 +26,43 @@ def show(case: Case, rounds: Sequence[Round], tiers: dict[str, int], stock: floa
     table(
         f"{case.title}\n  ms: median (least-most) of {len(counted)} of {len(rounds)} rounds",
         ("", *_QUANTILES),
-        _latency_rows(counted),
+        _latency_rows(case, counted),
     )
     table("CPU of a streamed token, us", ("", "median (least-most)"), _cpu_rows(counted, stock))
     if case.cache:
-        said = ", ".join(f"{number:,} {tier}" for tier, number in sorted(tiers.items()))
-        print(f"  cache, of all answers: {said} (none: it did not say in time, or was left alone)")
+        print(_shares(tiers))
     _judge(case, counted)
 
 
-def _latency_rows(rounds: Sequence[Round]) -> Iterable[Sequence[str]]:
+def _shares(tiers: dict[str, int]) -> str:
+    """Of all rounds, those that other work disturbed included."""
+    number, missed = sum(tiers.values()), tiers.get("miss", 0)
+    return (
+        f"  the cache said of {missed / number:.0%} of {number:,} answers that it has none; of "
+        f"{1 - missed / number:.0%} it did not say in time, or was left alone"
+    )
+
+
+def _latency_rows(case: Case, rounds: Sequence[Round]) -> Iterable[Sequence[str]]:
     for name, title in _SERIES:
         yield _row(f"{title}, direct", [each.direct.ms(name) for each in rounds])
         yield _row(f"{title}, Tidegate", [each.tidegate.ms(name) for each in rounds])
         yield _row(f"{title}, added", [each.added(name) for each in rounds])
+        if case.cache and name == "first":
+            answered = [each for each in rounds if each.tidegate.answer["tiers"].get("miss")]
+            yield _row("  added, misses alone", [_added_to_misses(each) for each in answered])
     yield _row("job acknowledged", [each.tidegate.ms("create") for each in rounds])
     yield _row("client's own lateness", [each.tidegate.ms("sent") for each in rounds])
 
 
+def _added_to_misses(this: Round) -> list[float]:
+    pairs = zip(this.tidegate.ms("first_missed"), this.direct.ms("first"), strict=True)
+    return [through - plain for through, plain in pairs]
+
+
 def _row(title: str, rounds: Sequence[Sequence[float]]) -> list[str]:
+    if not rounds:
+        return [title, *("-" for _ in _QUANTILES)]
     return [title, *(spread(column) for column in medians(rounds))]
 
 

@@ -21,11 +21,11 @@ shows in the first token only. A run fails unless every answer's text is the sim
 token an event of its own, once and in order.
 
 `--cache`: the cache is on, and every question is a new one. An answer that the cache gave fails the
-run. First tokens are those of answers for which it said that it has none: on a busy machine it may
-say nothing within its 50 ms, and after five such the worker leaves it alone for a second. A round
-in which it did not answer for most is left out. `--servers 3`: three nats-servers, three copies of
-every stream. The stock `openai` client streams the same load once, for 3 seconds, from a process of
-its own; its CPU stands beside the worker's.
+run. On a busy machine it may say nothing within its 50 ms, and after five such the worker leaves it
+alone for a second: those answers count as all others do, and their share is printed. A row of its
+own has the answers for which the cache said that it has none. `--servers 3`: three nats-servers,
+three copies of every stream. The stock `openai` client streams the same load once, for 3 seconds,
+from a process of its own; its CPU stands beside the worker's.
 
 `--ramp`: jobs of 20 tokens/s, 100 (`--jobs`) and then 100 (`--step`) more each time up to 2,000,
 until the p99 of lateness is over 25 ms, or until the last tokens are over a second late at p99.
