@@ -33,6 +33,7 @@ class Case:
     servers: int = 1
     over: float | None = None
     seconds: float | None = None
+    rounds: int = 3
 
     @property
     def starts_within(self) -> float:
@@ -79,6 +80,10 @@ class Turn:
     @property
     def others(self) -> float:
         return self.cores["others"]
+
+    def cpu_of(self, name: str) -> float:
+        """Of all processes of a name, whatever number stands after it."""
+        return sum(spent for each, spent in self.cpu.items() if each.split()[0] == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def require_no_hits(turn: Turn) -> None:
         raise RuntimeError(f"not the miss path: {hits} of the answers came from the cache")
 
 
-async def take_rounds(sides: Sides, rounds: int) -> list[Round]:
+async def take_rounds(sides: Sides) -> list[Round]:
     """The rounds after one to warm up, each side's turn in each.
 
     Raises:
@@ -149,12 +154,20 @@ async def take_rounds(sides: Sides, rounds: int) -> list[Round]:
     await warm.direct()
     _tell("warming up", await warm.tidegate())
     made: list[Round] = []
-    for number in range(1, rounds + 1):
-        made.append(Round(await sides.direct(), await sides.tidegate()))
+    for number in range(1, sides.case.rounds + 1):
+        made.append(await _round(sides, direct_first=number % 2 == 1))
         _tell(f"round {number}", made[-1].tidegate)
     if sides.case.cache and not sides.seen.get("miss"):
         raise RuntimeError(f"the cache never answered: {sides.seen}")
     return made
+
+
+async def _round(sides: Sides, *, direct_first: bool) -> Round:
+    if direct_first:
+        direct = await sides.direct()
+        return Round(direct, await sides.tidegate())
+    tidegate = await sides.tidegate()
+    return Round(await sides.direct(), tidegate)
 
 
 async def stock(sides: Sides) -> float:

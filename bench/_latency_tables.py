@@ -43,6 +43,25 @@ def _shares(tiers: dict[str, int]) -> str:
     )
 
 
+def show_durability(one: Sequence[Round], three: Sequence[Round], what: str) -> None:
+    """What three copies cost where one was before: medians of rounds, in a line."""
+    sides = calm(one), calm(three)
+    first = [medians([each.added("first") for each in rounds]) for rounds in sides]
+    create = [medians([each.tidegate.ms("create") for each in rounds]) for rounds in sides]
+    nats = [[each.tidegate.cpu_of("nats") for each in rounds] for rounds in sides]
+    print(
+        f"  {what}: first token, added, p50 {_change(first, 0)}, p95 {_change(first, 1)} ms; "
+        f"create acknowledged, p50 {_change(create, 0)}, p95 {_change(create, 1)} ms; "
+        f"CPU of nats for a token {_change([[each] for each in nats], 0)} us "
+        f"({len(sides[0])} and {len(sides[1])} rounds)",
+        flush=True,
+    )
+
+
+def _change(sides: Sequence[Sequence[Sequence[float]]], at: int) -> str:
+    return " -> ".join(f"{statistics.median(columns[at]):.1f}" for columns in sides)
+
+
 def _latency_rows(case: Case, rounds: Sequence[Round]) -> Iterable[Sequence[str]]:
     for name, title in _SERIES:
         yield _row(f"{title}, direct", [each.direct.ms(name) for each in rounds])

@@ -1,6 +1,6 @@
 """What Tidegate adds to a direct streaming call, and what a token costs each of its processes.
 
-    python -m bench.added_latency                             # four tables, about 6 minutes
+    python -m bench.added_latency                             # all of it, about 9 minutes
     python -m bench.added_latency --jobs 1000 --rate 10       # one of them
     python -m bench.added_latency --cache --servers 3
     python -m bench.added_latency --ramp                      # the most tokens/s that it carries
@@ -9,8 +9,13 @@ Everything runs on this machine: NATS, one of each service, a simulator, and the
 of its own that hardly parses what it gets. In each round both sides take their turn: the same load
 asked of the simulator itself, and as jobs (POST /v1/jobs, each with a connection that is open
 already, as are those of the direct side; events over WebSockets of 100 jobs each). What is added is
-the difference within a round. Rounds in which other work kept more than 0.3 cores busy are left out
-where one had less.
+the difference within a round, and who is first alternates. Rounds in which other work kept more
+than 0.3 cores busy are left out where one had less.
+
+By default: 100 x 20, 1,000 x 10, and 100 x 20 with the cache on, on one nats-server and on three,
+then the ramp. `--rounds` rounds of each after one to warm up, but one round where three servers
+carry more than the plain 100 x 20, or the run would take too long; each table says its own. Between
+three servers and one stands what durability costs.
 
 Answers start on a schedule, evenly over `--over` seconds (default: 1, or jobs / 200 if that is
 more: 200 starts a second), and last for `--seconds` (default: 5 more than that, so that for 5
@@ -24,25 +29,28 @@ token an event of its own, once and in order.
 run. On a busy machine it may say nothing within its 50 ms, and after five such the worker leaves it
 alone for a second: those answers count as all others do, and their share is printed. A row of its
 own has the answers for which the cache said that it has none. `--servers 3`: three nats-servers,
-three copies of every stream. The stock `openai` client streams the same load once, for 3 seconds,
-from a process of its own; its CPU stands beside the worker's.
+three copies of every stream. The stock `openai` client streams the same load once a run, for 3
+seconds, from a process of its own; its CPU stands beside the worker's.
 
 `--ramp`: jobs of 20 tokens/s, 100 (`--jobs`) and then 100 (`--step`) more each time up to 2,000,
-until the p99 of lateness is over 25 ms, or until the last tokens are over a second late at p99.
-Tokens/s are counted while all streams are due to run.
+until the p99 of lateness is over 25 ms, or the last tokens are over a second late at p99, at the
+same step twice. The highest step that held is tried three times in all. Tokens/s are counted while
+all streams are due to run.
 """
 
 import argparse
+import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
 
 from bench._child import Child
 from bench._latency_ramp import climb, ramp_case, show_ramp
-from bench._latency_rounds import LOAD, Case, Sides, stock, take_rounds
-from bench._latency_tables import show
+from bench._latency_rounds import LOAD, Case, Round, Sides, stock, take_rounds
+from bench._latency_tables import show, show_durability
 from bench._latency_world import world
 from bench._machine import describe
 
@@ -51,34 +59,68 @@ ALL = (
     Case(1_000, 10.0),
     Case(100, 20.0, cache=True),
     Case(100, 20.0, servers=3),
+    Case(1_000, 10.0, servers=3),
+    Case(100, 20.0, cache=True, servers=3),
 )
 
 
-async def measure(case: Case, rounds: int) -> None:
-    print(f"\n{case.title}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        async with world(Path(folder), case.setup) as at, Child(LOAD) as load:
-            sides = Sides(at, load, case)
-            made = await take_rounds(sides, rounds)
-            of_stock = await stock(sides)
-    show(case, made, sides.seen, of_stock)
+class Run:
+    """All cases that are asked for. A case that fails is told, and the others go on."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self._made: dict[tuple[int, float, bool, int], list[Round]] = {}
+        self._stock: dict[tuple[int, float], float] = {}
+
+    async def measure(self, case: Case) -> None:
+        """One table, and where the same was measured on one server, what three cost."""
+        print(f"\n{case.title}", flush=True)
+        try:
+            rounds = await self._rounds(case)
+        except RuntimeError as error:
+            self._tell_failed(error)
+            return
+        self._made[case.jobs, case.rate, case.cache, case.servers] = rounds
+        one = self._made.get((case.jobs, case.rate, case.cache, 1))
+        if case.servers > 1 and one:
+            show_durability(one, rounds, "durability, one server -> three with three copies")
+
+    async def _rounds(self, case: Case) -> list[Round]:
+        same = (case.jobs, case.rate)
+        with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+            async with world(Path(folder), case.setup) as at, Child(LOAD) as load:
+                sides = Sides(at, load, case)
+                rounds = await take_rounds(sides)
+                if same not in self._stock:
+                    self._stock[same] = await stock(sides)
+        show(case, rounds, sides.seen, self._stock[same])
+        return rounds
+
+    async def ramp(self, case: Case, step: int) -> None:
+        """The most that is carried."""
+        print(f"\nthe ramp, from {case.jobs} jobs x {case.rate:g} tokens/s", flush=True)
+        with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+            async with world(Path(folder), ramp_case(case).setup) as at, Child(LOAD) as load:
+                made = await climb(Sides(at, load, case), step)
+        show_ramp(case, made)
+
+    def _tell_failed(self, error: RuntimeError) -> None:
+        self.failed += 1
+        print(f"FAILED: {error}", flush=True)
 
 
-async def measure_ramp(case: Case, step: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        async with world(Path(folder), ramp_case(case).setup) as at, Child(LOAD) as load:
-            steps = await climb(Sides(at, load, case), step)
-    show_ramp(case, steps)
-
-
-async def run(chosen: argparse.Namespace) -> None:
-    begun = time.monotonic()
-    if chosen.ramp:
-        await measure_ramp(_case(chosen), chosen.step)
-    else:
-        for case in [_case(chosen)] if _narrowed(chosen) else ALL:
-            await measure(case, chosen.rounds)
+async def run(chosen: argparse.Namespace) -> int:
+    """Everything that was chosen; how much of it failed."""
+    begun, this = time.monotonic(), Run()
+    whole = not (chosen.ramp or _narrowed(chosen))
+    cases = ALL if whole else () if chosen.ramp else (_case(chosen),)
+    for case in cases:
+        heavy = whole and case.servers > 1 and (case.cache or case.jobs > ALL[0].jobs)
+        await this.measure(replace(case, rounds=1 if heavy else chosen.rounds))
+    if whole or chosen.ramp:
+        await this.ramp(_case(chosen), chosen.step)
     print(f"\n{time.monotonic() - begun:.0f} s in all")
+    return this.failed
 
 
 def _narrowed(chosen: argparse.Namespace) -> bool:
@@ -113,11 +155,11 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main() -> int:
     chosen = parse()
     print(describe(), flush=True)
-    uvloop.run(run(chosen))
+    return 1 if uvloop.run(run(chosen)) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
