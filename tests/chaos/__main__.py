@@ -98,6 +98,10 @@ def _print_round(one: Round) -> None:
         f"{verdict.calls} calls"
     )
     say(f"  {_told(verdict.states)}; answers: {_told(verdict.tiers)}")
+    say(
+        f"  accepted cancels: {_told(verdict.cancels) or 'none'}; "
+        f"{verdict.stopped} calls stopped in mid-answer"
+    )
     say(f"  ended otherwise: {_told(verdict.reasons)}; refused: {_told(verdict.refused)}")
     for complaint in verdict.complaints:
         say(f"  COMPLAINT (SEED={one.seed}) {complaint}")

@@ -8,6 +8,7 @@ as unanswered. A reader that was cut resumes after its last event, at the other 
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from tests.chaos.answers import messages_of
 from tests.chaos.plan import JobPlan
 from tests.chaos.system import MODEL
 from tests.chaos.told import Told
@@ -80,11 +82,8 @@ class Client:
 
     def body(self) -> dict[str, Any]:
         """What is asked for."""
-        return {
-            "model": MODEL,
-            "messages": [{"role": "user", "content": self.plan.question}],
-            "max_tokens": self.plan.tokens,
-        }
+        body: dict[str, Any] = {"model": MODEL, "messages": messages_of(self.plan)}
+        return body | ({"max_tokens": self.plan.tokens} if self.plan.tokens else {})
 
     def creation(self) -> dict[str, Any]:
         """The body of a create over HTTP or a socket."""
@@ -137,7 +136,8 @@ class Client:
             with contextlib.suppress(*BREAKS):
                 async with asyncio.timeout(CALL_SECONDS), self.reach.session.post(url) as answer:
                     if answer.status == HTTPStatus.OK:
-                        self.told.cancel_accepted = True
+                        job = msgspec.json.decode(await answer.read())
+                        self.told.cancel_state, self.told.cancelled_at = job["state"], time.time()
                         return
                     if answer.status != _TOO_MANY and answer.status < SERVER_ERRORS:
                         self.told.complaints.append(f"a cancel was refused: {answer.status}")

@@ -8,26 +8,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.chaos.answers import answer_to, attempts_of, wrong_texts
+from tests.chaos.bill import DEAF_SECONDS, Call, Job, of_the_bill, of_the_calls, of_the_stop
 from tests.chaos.ledger import Ledger
-from tests.chaos.plan import Surface
-from tests.chaos.told import Frame, Told, is_terminal, text_of
+from tests.chaos.plan import JobPlan, Surface
+from tests.chaos.told import TERMINAL, Frame, Told, is_terminal, text_of
 
-# Prices of the routes file, in nano-USD for a token.
-_INPUT_COST: Final = 1_000
-_OUTPUT_COST: Final = 2_000
-# A call to the provider is closed so long after the job's end at most: a frozen worker must wake.
-_CLOSING_SECONDS: Final = 15.0
 _BY_EVENTS: Final = {Surface.GRPC, Surface.WEBSOCKET, Surface.SSE}
+# What a gateway leaves a worker to end a cancelled job, TIDEGATE_CANCEL_GRACE_SECONDS.
+_CANCEL_GRACE: Final = 15.0
+# What a gateway leaves a worker past the deadline, and how long a killed gateway's successor takes
+# to look at a short-lived job.
+_EXPIRY_GRACE: Final = 5.0 + 10.0
 
 
 @dataclass(slots=True)
 class Verdict:
-    """`complaints` a line each; the rest are figures for the table."""
+    """`complaints` a line each; the rest are figures for the table.
+
+    `cancels` counts accepted cancels by the ends of their jobs, `stopped` calls in mid-answer that
+    the end of a cancelled or expired job stopped.
+    """
 
     complaints: list[str] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     tiers: Counter[str] = field(default_factory=Counter)
+    cancels: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     unanswered: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -36,7 +43,7 @@ class Verdict:
     events: int = 0
     calls: int = 0
     attempts: int = 0
-    unreached: int = 0
+    stopped: int = 0
 
 
 def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
@@ -47,24 +54,20 @@ def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
     for told in tolds:
         name = f"{told.plan.surface} {told.plan.number} {told.job_id}"
         verdict.complaints += [f"{name}: {each}" for each in _of_a_client(told, ledger)]
+        if told.cancel_state and told.job_id in ledger.jobs:
+            verdict.cancels[ledger.jobs[told.job_id]["state"]] += 1
+    plans = {told.job_id: told.plan for told in tolds if told.job_id}
     calls = _calls_by_job(ledger)
     verdict.complaints += [
         f"the provider was called for {job or 'no job'}, which nobody knows"
         for job in calls.keys() - ledger.jobs.keys()
     ]
-    for job_id, job in ledger.jobs.items():
-        log = ledger.logs[job_id]
-        verdict.complaints += [f"{job_id}: {each}" for each in _of_a_log(log, job)]
+    for job_id in ledger.jobs:
+        its = calls.get(job_id, [])
         verdict.complaints += [
-            f"{job_id}: {each}" for each in _of_the_bill(log, job, calls.get(job_id, []))
+            f"{job_id}: {each}" for each in _of_a_job(job_id, ledger, its, plans.get(job_id))
         ]
-        verdict.states[job["state"]] += 1
-        verdict.reasons += Counter([job["error"]["reason"]] if job["error"] else [])
-        verdict.tiers[(job["cache"] or {"tier": "none"})["tier"]] += 1
-        verdict.events += len(log)
-        verdict.attempts += len(_provider_attempts(log))
-        verdict.calls += len(calls.get(job_id, []))
-    verdict.unreached = verdict.attempts - verdict.calls
+        _count(verdict, ledger.jobs[job_id], ledger.logs[job_id], its)
     return verdict
 
 
@@ -102,7 +105,7 @@ def _of_a_client(told: Told, ledger: Ledger) -> Iterator[str]:
     if told.job_id not in ledger.jobs:
         yield "an accepted job is gone"
         return
-    log, state = ledger.logs[told.job_id], ledger.jobs[told.job_id]["state"]
+    log, job = ledger.logs[told.job_id], ledger.jobs[told.job_id]
     stored = {frame["sequence"]: frame for frame in log}
     for sequence, frame in told.frames.items():
         kept = stored.get(sequence, {})
@@ -110,10 +113,45 @@ def _of_a_client(told: Told, ledger: Ledger) -> Iterator[str]:
             yield f"event {sequence} is not the log's"
     if told.plan.surface in _BY_EVENTS and not told.complaints and len(told.frames) != len(log):
         yield f"{len(told.frames)} of {len(log)} events came"
-    if told.text is not None and state == "completed" and told.text != text_of(log):
+    if told.text is not None and told.text != text_of(log):
         yield "the text is not the log's"
-    if told.state and told.state != state:
-        yield f"it was told as {told.state} and is {state}"
+    if told.state and told.state != job["state"]:
+        yield f"it was told as {told.state} and is {job['state']}"
+    yield from _of_a_cancel(told, job)
+
+
+def _of_a_cancel(told: Told, job: Job) -> Iterator[str]:
+    """An accepted cancel is on disk, and the job may run on for a moment, or end otherwise in it.
+
+    A job that is over when the cancel is accepted stays as it is.
+    """
+    if not told.cancel_state or job["finished_at"] is None:
+        return
+    if told.cancel_state in TERMINAL:
+        if told.cancel_state != job["state"]:
+            yield f"its cancel was answered with {told.cancel_state}, and it is {job['state']}"
+        return
+    after = job["finished_at"] - told.cancelled_at
+    if job["state"] != "cancelled" and after > DEAF_SECONDS:
+        yield f"its cancel was accepted, and it {job['state']} {after:.0f} s later"
+    elif after > _CANCEL_GRACE + DEAF_SECONDS:
+        yield f"it was cancelled {after:.0f} s after that was accepted"
+
+
+def _of_a_job(
+    job_id: str, ledger: Ledger, calls: list[Call], plan: JobPlan | None
+) -> Iterator[str]:
+    job, log = ledger.jobs[job_id], ledger.logs[job_id]
+    yield from _of_a_log(log, job)
+    if plan is not None:
+        yield from wrong_texts(log, job["state"], answer_to(plan))
+    yield from of_the_calls(log, job_id, calls)
+    yield from of_the_bill(log, job, calls)
+    yield from of_the_stop(job, calls)
+    if job["state"] == "expired":
+        after = job["finished_at"] - job["deadline"]
+        if after > _EXPIRY_GRACE + DEAF_SECONDS:
+            yield f"it expired {after:.0f} s after its deadline"
 
 
 def _of_a_log(log: list[Frame], job: dict[str, Any]) -> Iterator[str]:
@@ -124,59 +162,19 @@ def _of_a_log(log: list[Frame], job: dict[str, Any]) -> Iterator[str]:
         yield f"its log ends with {ends or 'nothing'}, and it is {job['state']}"
 
 
-def _of_the_bill(
-    log: list[Frame], job: dict[str, Any], calls: list[dict[str, Any]]
-) -> Iterator[str]:
-    """Calls and tokens: what was delivered, what was booked, what the provider counted."""
-    attempts = _provider_attempts(log)
-    if len(calls) > len(attempts):
-        yield f"{len(calls)} calls for {len(attempts)} attempts"
-        return
-    usage, lost = job["usage"], job["lost"]
-    by_the_model = bool(attempts) and attempts[-1] is _last_attempt(log)
-    sent = [call["tokens_sent"] for call in calls]
-    if job["state"] == "completed":
-        if job["cost"] is None:
-            yield "it has no cost"
-            return
-        cost = _INPUT_COST * usage["input_tokens"] + _OUTPUT_COST * usage["output_tokens"]
-        if job["cost"]["nano_usd"] != cost:
-            yield f"it cost {job['cost']['nano_usd']}, and its tokens {cost}"
-        if by_the_model and (not sent or usage["output_tokens"] != sent[-1]):
-            yield f"{usage['output_tokens']} tokens were booked, and {sent} sent"
-        if not by_the_model and usage["output_tokens"]:
-            yield "a hit was billed"
-    booked = usage["output_tokens"] + lost["output_tokens"] if usage else lost["output_tokens"]
-    delivered = _delivered(log)
-    if not delivered <= booked <= sum(sent):
-        yield f"{delivered} tokens were delivered, {booked} booked, {sum(sent)} sent"
+def _count(verdict: Verdict, job: Job, log: list[Frame], calls: list[Call]) -> None:
+    verdict.states[job["state"]] += 1
+    verdict.reasons += Counter([job["error"]["reason"]] if job["error"] else [])
+    verdict.tiers[(job["cache"] or {"tier": "none"})["tier"]] += 1
+    verdict.events += len(log)
+    verdict.attempts += sum(bool(each.provider) for each in attempts_of(log))
+    verdict.calls += len(calls)
     if job["state"] in {"cancelled", "expired"}:
-        late = [call["ended"] - job["finished_at"] for call in calls if call["ended"]]
-        if max(late, default=0.0) > _CLOSING_SECONDS:
-            yield f"a call went on for {max(late):.0f} s after the end"
+        verdict.stopped += sum(call["tokens_sent"] > 0 for call in calls)
 
 
-def _delivered(log: list[Frame]) -> int:
-    """Deltas of attempts that called the provider: a token or more each."""
-    delivered, counts = 0, False
-    for frame in log:
-        if frame["type"] == "attempt_started":
-            counts = bool(frame.get("provider"))
-        elif frame["type"] == "delta" and counts:
-            delivered += 1
-    return delivered
-
-
-def _provider_attempts(log: list[Frame]) -> list[Frame]:
-    return [frame for frame in log if frame["type"] == "attempt_started" and frame.get("provider")]
-
-
-def _last_attempt(log: list[Frame]) -> Frame | None:
-    return next((frame for frame in reversed(log) if frame["type"] == "attempt_started"), None)
-
-
-def _calls_by_job(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
-    calls: dict[str, list[dict[str, Any]]] = {}
+def _calls_by_job(ledger: Ledger) -> dict[str, list[Call]]:
+    calls: dict[str, list[Call]] = {}
     for call in sorted(ledger.calls, key=lambda each: each["started"]):
         # The cache's verifier and embedder call too, for no job; neither is on here.
         calls.setdefault(call["job"] or "", []).append(call)

@@ -40,7 +40,8 @@ class Wire(StrEnum):
 class JobPlan:
     """One client's job. Seconds; `at` from the beginning of the round, `cancel_after` the create.
 
-    `request_id` empty: the client sends none. `ttl` None: the platform's default.
+    `request_id` empty: the client sends none. `ttl` None: the platform's default. `tokens` 0: as
+    long as the model likes.
     """
 
     number: int
@@ -84,6 +85,16 @@ _BATCH: Final = 0.15
 _CANCELLED: Final = 0.06
 _EXPIRING: Final = 0.04
 _TOKENS: Final = (2, 80)
+# Only answers that end by themselves go into the cache.
+_NATURAL: Final = 0.4
+# About a minute. Of jobs alone that end early in any case: by their time to live, or since a client
+# with a request id asks for it until it is heard.
+LONG_TOKENS: Final = 3_600
+_LONG: Final = 0.7
+_CANCELLED_AFTER: Final = (0.0, 1.0)
+_LONG_CANCELLED_AFTER: Final = (0.5, 3.0)
+_TTL: Final = (1.0, 2.0)
+_LONG_TTL: Final = (1.5, 4.0)
 _CALM_SECONDS: Final = 1.0
 _BETWEEN_BLOWS: Final = (0.5, 1.8)
 _LASTS: Final = {
@@ -124,12 +135,19 @@ def draw(
 def _job(pick: random.Random, seed: int, number: int, at: float, before: list[JobPlan]) -> JobPlan:
     surface = pick.choice(list(Surface))
     question = f"Round {seed}, question {number}: what does the tide carry?"
-    tokens = pick.randint(*_TOKENS)
-    if before and pick.random() < REPEATED_SHARE:
-        asked = pick.choice(before)
-        question, tokens = asked.question, asked.tokens
+    tokens = 0 if pick.random() < _NATURAL else pick.randint(*_TOKENS)
+    request_id = "" if pick.random() < _WITHOUT_ID else f"{seed}-{number}"
     # A call of the openai client is a create and a reader in one, which nobody cancels beside.
-    may_cancel = surface is not Surface.OPENAI
+    may_end = surface is not Surface.OPENAI
+    cancelled = may_end and pick.random() < _CANCELLED
+    expiring = may_end and pick.random() < _EXPIRING
+    long = (expiring or (cancelled and request_id != "")) and pick.random() < _LONG
+    short = [each for each in before if each.tokens != LONG_TOKENS]
+    if long:
+        tokens = LONG_TOKENS
+    elif short and pick.random() < REPEATED_SHARE:
+        asked = pick.choice(short)
+        question, tokens = asked.question, asked.tokens
     return JobPlan(
         number,
         surface,
@@ -137,9 +155,13 @@ def _job(pick: random.Random, seed: int, number: int, at: float, before: list[Jo
         question,
         tokens,
         batch=pick.random() < _BATCH,
-        request_id="" if pick.random() < _WITHOUT_ID else f"{seed}-{number}",
-        cancel_after=pick.uniform(0, 1) if may_cancel and pick.random() < _CANCELLED else None,
-        ttl=pick.uniform(1, 2) if may_cancel and pick.random() < _EXPIRING else None,
+        request_id=request_id,
+        cancel_after=(
+            pick.uniform(*(_LONG_CANCELLED_AFTER if long else _CANCELLED_AFTER))
+            if cancelled
+            else None
+        ),
+        ttl=pick.uniform(*(_LONG_TTL if long else _TTL)) if expiring else None,
     )
 
 

@@ -65,7 +65,7 @@ class RpcClient(Client):
             chat=jobs_pb2.ChatRequest(
                 model=self.body()["model"],
                 messages=[jobs_pb2.ChatMessage(role="user", content=self.plan.question)],
-                max_tokens=self.plan.tokens,
+                max_tokens=self.plan.tokens or None,
             ),
         )
         if self.plan.batch:

@@ -1,7 +1,7 @@
 """What a client was told, in its own words: the only evidence that the judge takes from it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tests.chaos.plan import JobPlan
 
@@ -15,6 +15,8 @@ class Told:
     `job_id` is empty until a create was accepted. `unanswered` counts creates of which nothing was
     heard, `refused` definite refusals by code. `frames` are events by sequence, as they came;
     `text` is what a client without events was shown in the end. `resumed` counts reconnects.
+    `cancel_state` is what an accepted cancel was answered with, empty where there was none, and
+    `cancelled_at` when that came (Unix seconds).
     """
 
     plan: JobPlan
@@ -24,7 +26,8 @@ class Told:
     frames: dict[int, Frame] = field(default_factory=dict)
     text: str | None = None
     state: str = ""
-    cancel_accepted: bool = False
+    cancel_state: str = ""
+    cancelled_at: float = 0.0
     resumed: int = 0
     complaints: list[str] = field(default_factory=list)
 
@@ -44,9 +47,12 @@ class Told:
         return is_terminal(frame)
 
 
+TERMINAL: Final = {"completed", "failed", "cancelled", "expired"}
+
+
 def is_terminal(frame: Frame) -> bool:
     """Whether nothing comes after it."""
-    return frame["type"] in {"completed", "failed", "cancelled", "expired"}
+    return frame["type"] in TERMINAL
 
 
 def text_of(frames: list[Frame]) -> str:

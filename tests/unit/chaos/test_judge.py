@@ -1,32 +1,41 @@
 """The judge of `make chaos` must see every lie: a suite whose judge sleeps proves nothing."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from tests.chaos.judge import judge
 from tests.chaos.ledger import Ledger
-from tests.chaos.plan import JobPlan, Surface
+from tests.chaos.plan import LONG_TOKENS, JobPlan, Surface
 from tests.chaos.told import Frame, Told
+from tidegate.simulator.answer import digest_of, text_tokens
 
 JOB = "job_1"
+QUESTION = "What does the tide carry?"
+MESSAGES = [{"role": "user", "content": QUESTION}]
+FIRST, SECOND, THIRD = (token.decode() for token in islice(text_tokens(digest_of(1, MESSAGES)), 3))
 
 
 def frames() -> list[Frame]:
     """A log: one attempt at the provider, two words, the end."""
     events: list[Frame] = [
         {"type": "attempt_started", "attempt": 1, "provider": "simulator", "continues": False},
-        {"type": "delta", "data": "high "},
-        {"type": "delta", "data": "tide"},
+        {"type": "delta", "data": FIRST},
+        {"type": "delta", "data": SECOND},
         {"type": "completed"},
     ]
     return [{"sequence": number, **event} for number, event in enumerate(events, 1)]
 
 
+def planned(surface: Surface = Surface.SSE, *, request_id: str = "r", tokens: int = 2) -> JobPlan:
+    return JobPlan(1, surface, 0.0, QUESTION, tokens, False, request_id, None, None)
+
+
 def told(surface: Surface = Surface.SSE, *, request_id: str = "r") -> Told:
     """A client that was told all of it."""
-    plan = JobPlan(1, surface, 0.0, "?", 2, False, request_id, None, None)
+    plan = planned(surface, request_id=request_id)
     record = Told(plan, job_id=JOB)
     for frame in frames():
         record.hear(frame)
@@ -41,13 +50,21 @@ def ledger() -> Ledger:
         "id": JOB,
         "state": "completed",
         "finished_at": 10.0,
+        "deadline": 600.0,
         "usage": used,
         "lost": nothing,
         "cost": {"nano_usd": 7_000},
         "cache": {"tier": "miss"},
         "error": None,
     }
-    call = {"job": JOB, "started": 1.0, "ended": 9.0, "tokens_sent": 2}
+    call = {
+        "job": JOB,
+        "request_id": f"{JOB}-1",
+        "started": 1.0,
+        "ended": 9.0,
+        "tokens_planned": 2,
+        "tokens_sent": 2,
+    }
     return Ledger({JOB: job}, {JOB: frames()}, [call], {"queued": 0})
 
 
@@ -69,6 +86,20 @@ LIES: list[tuple[str, Spoil]] = [
     ("4 events came", lambda said, _: said.frames.pop(4)),
     ("is not the log's", lambda said, _: said.frames[2].update(data="low ")),
     ("the text is not the log's", lambda said, _: setattr(said, "text", "low tide")),
+    ("text is not the model's answer of 2", lambda said, found: _spoken(said, found, FIRST)),
+    (
+        "text is not the model's answer of 3",
+        lambda said, _: setattr(said, "plan", planned(tokens=3)),
+    ),
+    (
+        "attempt 1 is not how the model's answer begins",
+        lambda said, found: _spoken(said, found, SECOND, FIRST),
+    ),
+    (
+        "attempt 1 is not how the model's answer begins",
+        lambda said, found: _spoken(said, found, FIRST, SECOND, SECOND),
+    ),
+    ("3 tokens were delivered", lambda said, found: _spoken(said, found, FIRST, SECOND + THIRD)),
     ("sequences have gaps", lambda _, found: found.logs[JOB].pop(1)),
     (
         "its log ends with",
@@ -76,8 +107,10 @@ LIES: list[tuple[str, Spoil]] = [
     ),
     ("its log ends with nothing", lambda _, found: found.logs[JOB].pop()),
     ("it was told as failed", lambda said, _: setattr(said, "state", "failed")),
-    ("calls for 1 attempts", lambda _, found: found.calls.append(found.calls[0] | {"started": 2})),
-    ("which nobody knows", lambda _, found: found.calls.append({"job": "x", "started": 1.0})),
+    ("2 calls for the attempt", lambda _, found: _call(found)),
+    ("the call job_1-2 is no attempt's", lambda _, found: _call(found, request_id="job_1-2")),
+    ("which nobody knows", lambda _, found: _call(found, job="x")),
+    ("were delivered of job_1-1, 1 sent", lambda _, found: found.calls[0].update(tokens_sent=1)),
     ("it has no cost", _job(cost=None)),
     ("it cost 1, and its tokens", _job(cost={"nano_usd": 1})),
     (
@@ -86,18 +119,56 @@ LIES: list[tuple[str, Spoil]] = [
     ),
     ("a hit was billed", lambda _, found: _as_hit(found)),
     ("3 booked", _job(lost={"input_tokens": 0, "output_tokens": 1})),
-    ("went on for", lambda _, found: _as_cancelled(found, closed=99.0)),
+    ("went on for", lambda _, found: _as_ended(found, "cancelled", ended=99.0)),
+    (
+        "all 3600 tokens of job_1-1 were sent",
+        lambda _, found: _as_ended(
+            found, "expired", tokens_planned=LONG_TOKENS, tokens_sent=LONG_TOKENS
+        ),
+    ),
+    ("it expired 90 s after its deadline", lambda _, found: _as_expired(found, after=90.0)),
+    ("its cancel was accepted, and it completed 60 s", lambda said, _: _cancel(said, -50.0)),
+    (
+        "answered with cancelled, and it is completed",
+        lambda said, _: _cancel(said, 9.0, state="cancelled"),
+    ),
+    ("it was cancelled 60 s after", lambda said, found: _cancelled_late(said, found, 60.0)),
     ("1 left of queued", lambda _, found: found.left.update(queued=1)),
     ("has not ended", lambda _, found: found.unsettled.append("job_1 has not ended")),
     ("no end within", lambda said, _: said.complaints.append("it had no end within patience")),
 ]
 
 
-def _as_cancelled(found: Ledger, *, closed: float) -> bool:
-    found.jobs[JOB].update(state="cancelled")
-    found.logs[JOB][-1]["type"] = "cancelled"
-    found.calls[0].update(ended=closed)
-    return True
+def _spoken(said: Told, found: Ledger, *words: str) -> None:
+    """The platform says other words, to the client and in its log alike."""
+    start, *_, end = frames()
+    events = [start, *({"type": "delta", "data": word} for word in words), end]
+    log = [event | {"sequence": number} for number, event in enumerate(events, 1)]
+    found.logs[JOB], said.frames = log, {frame["sequence"]: frame for frame in log}
+
+
+def _call(found: Ledger, **changes: Any) -> None:
+    found.calls.append(found.calls[0] | {"started": 2.0} | changes)
+
+
+def _as_ended(found: Ledger, state: str, **call: Any) -> None:
+    found.jobs[JOB].update(state=state)
+    found.logs[JOB][-1]["type"] = state
+    found.calls[0].update(call)
+
+
+def _as_expired(found: Ledger, *, after: float) -> None:
+    _as_ended(found, "expired")
+    found.jobs[JOB].update(deadline=found.jobs[JOB]["finished_at"] - after)
+
+
+def _cancel(said: Told, at: float, *, state: str = "running") -> None:
+    said.cancel_state, said.cancelled_at = state, at
+
+
+def _cancelled_late(said: Told, found: Ledger, after: float) -> None:
+    _as_ended(found, "cancelled")
+    _cancel(said, found.jobs[JOB]["finished_at"] - after)
 
 
 def _as_hit(found: Ledger) -> bool:
@@ -116,6 +187,12 @@ def test_the_judge_sees_a_lie(complaint: str, spoil: Spoil) -> None:
     said, found = told(), ledger()
     spoil(said, found)
     assert any(complaint in each for each in judge([said], found).complaints)
+
+
+def test_a_cancel_that_comes_with_the_last_token_is_no_lie() -> None:
+    said, found = told(), ledger()
+    _cancel(said, 9.5)
+    assert judge([said], found).complaints == []
 
 
 def test_a_job_of_nobody_is_explained_by_a_create_that_was_given_up() -> None:

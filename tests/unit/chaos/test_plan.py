@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.plan import Blow, Surface, Wire, draw
+from tests.chaos.plan import LONG_TOKENS, Blow, Surface, Wire, draw
 
 PROCESSES = ("gateway-1", "worker-1", "nats-1")
 
@@ -26,8 +26,17 @@ def test_a_plan_has_everything_in_it() -> None:
     assert any(job.cancel_after is not None for job in jobs)
     assert any(job.ttl is not None for job in jobs)
     assert len({job.question for job in jobs}) < len(jobs)
+    assert any(job.tokens == 0 for job in jobs)
     ids = [job.request_id for job in jobs if job.request_id]
     assert len(ids) == len(set(ids))
+
+
+def test_an_answer_of_a_minute_is_asked_of_jobs_that_end_early_alone() -> None:
+    plans = [draw(seed, jobs=250, seconds=15, processes=PROCESSES) for seed in range(20)]
+    long = [job for plan in plans for job in plan.jobs if job.tokens == LONG_TOKENS]
+    assert {job.ttl is None for job in long} == {True, False}
+    assert all(job.ttl or (job.request_id and job.cancel_after is not None) for job in long)
+    assert len({job.question for job in long}) == len(long)
 
 
 def test_the_spared_are_frozen_and_never_killed() -> None:
