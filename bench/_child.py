@@ -111,22 +111,27 @@ class Costs:
         """Microseconds of each process for each of so many things."""
         return {name: spent / max(number, 1) * 1e6 for name, spent in self.seconds().items()}
 
+    def others(self) -> float:
+        """CPU seconds of whatever else the machine did."""
+        spent = _busy_seconds() - self._busy_before - sum(self.seconds().values())
+        return max(spent, 0.0)
+
     def cores(self) -> dict[str, float]:
         """How many cores each process kept busy; `others` is what else the machine did."""
         elapsed = time.perf_counter() - self._began
-        busy = {name: spent / elapsed for name, spent in self.seconds().items()}
-        others = (_busy_seconds() - self._busy_before) / elapsed - sum(busy.values())
-        return busy | {"others": max(others, 0.0)}
+        spent = self.seconds() | {"others": self.others()}
+        return {name: seconds / elapsed for name, seconds in spent.items()}
 
 
-async def until_quiet(patience: float) -> None:
+async def until_quiet(patience: float) -> bool:
     """Waits for a second in which the machine does next to nothing, at most so many seconds."""
     give_up_at = time.monotonic() + patience
     while time.monotonic() < give_up_at:
         before = _busy_seconds()
         await asyncio.sleep(1.0)
         if _busy_seconds() - before < _QUIET_CORES:
-            return
+            return True
+    return False
 
 
 def calm(turns: Sequence[T]) -> list[T]:

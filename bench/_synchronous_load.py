@@ -41,11 +41,15 @@ class Load:
 
 @dataclass(slots=True)
 class Asked:
-    """A user's question and what came of it: seconds after `at`, infinite for never."""
+    """A user's question and what came of it: seconds after `at`, infinite for never.
+
+    `late` is how long after it the load generator began.
+    """
 
     number: int
     tokens: int
     at: float
+    late: float = 0.0
     reply: float = inf
     first: float = inf
     whole: float = inf
@@ -223,6 +227,7 @@ async def ask_once(ask: Ask, load: Load) -> None:
 
 async def _one(ask: Ask, session: aiohttp.ClientSession, asked: Asked) -> None:
     await asyncio.sleep(max(asked.at - time.perf_counter(), 0))
+    asked.late = asked.elapsed()
     try:
         await ask(session, asked)
     except BrokenError as error:
@@ -247,9 +252,3 @@ async def _tell(asked: list[Asked], name: str, start: float) -> None:
 def errors_of(asked: list[Asked]) -> Counter[str]:
     """How many ended with which error."""
     return Counter(each.error for each in asked if each.error)
-
-
-def quantile(values: list[float], q: float) -> float:
-    """The q-quantile; infinite where it is one of those who never got it."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * q), len(ordered) - 1)]

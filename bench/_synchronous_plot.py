@@ -1,10 +1,12 @@
 """The picture of bench.synchronous: p95 until a reply and until the first token, by users."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench._synchronous_load import Asked, Load, quantile
+from bench._child import quantile
+from bench._synchronous_load import Asked, Load
 from bench._synchronous_rounds import Round
 
 _LOOKS: Final = {
@@ -56,12 +58,12 @@ def _panel(axes: Any, rounds: Sequence[Round], pick: Callable[[Asked], float]) -
         found = [each for each in rounds if each.side.name == name]
         if not found:
             continue
-        across = [each.users for each in found]
-        up = [min(quantile([pick(a) for a in each.asked], 0.95), _NEVER) for each in found]
+        across = sorted({each.users for each in found})
+        up = [_median([each for each in found if each.users == users], pick) for users in across]
         label = f"{found[0].side.title} (reply: {found[0].side.reply})"
         axes.plot(across, up, color=colour, marker=marker, label=label, linewidth=2)
-        for each, height in zip(found, up, strict=True):
-            _annotate(axes, each, height)
+        for users, height in zip(across, up, strict=True):
+            _annotate(axes, [each for each in found if each.users == users], height)
     axes.set_xscale("log")
     axes.set_yscale("log")
     numbers = sorted({each.users for each in rounds})
@@ -77,22 +79,29 @@ def _panel(axes: Any, rounds: Sequence[Round], pick: Callable[[Asked], float]) -
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _median(found: Sequence[Round], pick: Callable[[Asked], float]) -> float:
+    """Of the rounds' p95."""
+    rounds = [quantile([pick(asked) for asked in each.asked], 0.95) for each in found]
+    return min(statistics.median(rounds), _NEVER)
+
+
 def _short(number: int) -> str:
     """1,000 and 2,000 stand too near each other to be written out."""
     return f"{number / 1000:g}k" if number >= 1000 else str(number)
 
 
-def _annotate(axes: Any, each: Round, up: float) -> None:
-    """How many got no answer, beside the point."""
-    failed = 1 - each.served / each.users
+def _annotate(axes: Any, found: Sequence[Round], up: float) -> None:
+    """How many got no answer in all rounds, beside the point."""
+    side, users = found[0].side, found[0].users
+    failed = 1 - sum(each.served for each in found) / sum(each.users for each in found)
     if failed:
-        colour, _ = _LOOKS[each.side.name]
+        colour, _ = _LOOKS[side.name]
         share = f"{failed:.0%}".replace("%", " %") if failed >= 0.01 else "< 1 %"
         # The other side's may stand at the same place.
-        offset = (0, 7) if each.side.name == "sync" else (0, -15)
+        offset = (0, 7) if side.name == "sync" else (0, -15)
         axes.annotate(
             share,
-            (each.users, up),
+            (users, up),
             offset,
             textcoords="offset points",
             color=colour,

@@ -16,11 +16,11 @@ from typing import Final
 
 import aiohttp
 
+from bench._child import ROOT
 from bench._synchronous_load import Ask, Asked, Load, ask_job, ask_streamed, ask_whole
 from tests.support.platform import Platform
 from tests.support.ports import free_port
 
-_ROOT: Final = Path(__file__).parents[1]
 _PATIENCE: Final = 30.0
 _SERVICES: Final = ("gateway", "worker", "streaming", "nats")
 
@@ -121,8 +121,8 @@ async def _process(settings: dict[str, str], *arguments: str) -> AsyncIterator[i
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        cwd=_ROOT,
-        env=kept | {"PYTHONPATH": f"{_ROOT}/services:{_ROOT}"} | settings,
+        cwd=ROOT,
+        env=kept | {"PYTHONPATH": f"{ROOT}/services:{ROOT}"} | settings,
         stdin=asyncio.subprocess.DEVNULL,
     )
     try:

@@ -1,6 +1,7 @@
 """Tidegate against the thing people do today: the model call in the request.
 
-    python -m bench.synchronous [--users 10,100,1000,2000] [--plot docs/images/synchronous.png]
+    python -m bench.synchronous [--users 10,100,1000,2000] [--rounds 3]
+    python -m bench.synchronous --plot docs/images/synchronous.png
 
 The same users ask the same simulator (1 s to the first token, 40 tokens/s, 80 tokens: a call takes
 3 s) through three servers in turns, each fresh for its round:
@@ -27,11 +28,15 @@ Each text is compared with what the simulator says; on Tidegate's side the event
 and there a token that is lost, doubled or out of order fails the run. MiB: the sum of the servers'
 peaks of resident memory (Tidegate: gateway, worker, streaming, nats-server); CPU: their time.
 
+One round by default, for its length. With `--rounds`, another side is first each time; a row then
+has the medians of the rounds, the row beneath it the least and the most, and the plot the medians.
+
 The load generator and the simulator run on the same machine: at 1,000 users all of it together is
-more than two cores have to give, and what is measured then is also how they are shared. Other work
-on it falls on the sides unevenly. So each round waits for a quiet moment, `--patience` seconds at
-most, and the last column but one says what CPU other work has taken meanwhile: a comparison of two
-rounds is worth something where that is little beside the rest.
+more than two cores have to give, and what is measured then is also how they are shared. `late` is
+the load generator's own lateness at p99, which is in all times. Other work falls on the sides
+unevenly. So each turn waits for a quiet moment, `--patience` seconds at most, and `other` says what
+CPU other work has taken meanwhile: a comparison is worth something where that is little beside the
+rest.
 
 Needs FastAPI, uvicorn and httptools (requirements-bench.lock).
 """
@@ -40,16 +45,16 @@ import argparse
 import importlib.util
 import resource
 import sys
-from math import isinf
 from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from bench._machine import describe, package_version
-from bench._synchronous_load import Load, errors_of, quantile
+from bench._synchronous_load import Load
 from bench._synchronous_rounds import Round, measure
 from bench._synchronous_sides import all_sides
+from bench._synchronous_table import show, show_checked
 
 _LOAD: Final = Load(
     tokens=80, ttft=1.0, rate=40.0, arrival=5.0, proxy_timeout=30.0, round_bound=120.0
@@ -62,46 +67,13 @@ def print_table(rounds: list[Round]) -> None:
     print(f"\n{describe()}")
     versions = ", ".join(f"{name} {package_version(name)}" for name in _PACKAGES)
     print(f"{'compared':>12}: {versions}")
-    print(
-        f"\nA call of {_LOAD.call_seconds:.1f} s, {_LOAD.ttft:g} s to its first token; users "
+    show(
+        rounds,
+        f"A call of {_LOAD.call_seconds:.1f} s, {_LOAD.ttft:g} s to its first token; users "
         f"arrive over {_LOAD.arrival:g} s; a proxy's time-out of {_LOAD.proxy_timeout:g} s, "
-        "simulated.\nSeconds from the scheduled moment, p50 / p95 of all users.\n"
+        "simulated.\nSeconds from the scheduled moment, p50 / p95 of all users.",
     )
-    print(
-        f"{'users':>6} {'side':9}{'a reply':>16}{'first token':>16}{'whole answer':>16}"
-        f"{'all served':>12}{'served':>8}{'calls':>7}{'CPU s':>7}"
-        f"{'MiB':>6}{'other':>7}  errors"
-    )
-    for users in dict.fromkeys(found.users for found in rounds):
-        for found in rounds:
-            if found.users == users:
-                print(_row(found))
-
-
-def _row(found: Round) -> str:
-    series = (
-        [each.reply for each in found.asked],
-        [each.first for each in found.asked],
-        [each.whole for each in found.asked],
-    )
-    errors = ", ".join(f"{n:,} {kind}" for kind, n in errors_of(found.asked).most_common())
-    return (
-        f"{found.users:>6,} {found.side.name:9}"
-        + "".join(f"{_pair(values):>16}" for values in series)
-        + f"{_seconds(found.seconds):>12}{found.served:>8,}{found.calls:>7,}"
-        f"{found.cpu.servers:>7.1f}{sum(found.memory.values()):>6.0f}"
-        f"{found.cpu.elsewhere:>7.1f}  {errors or 'none'}"
-    )
-
-
-def _pair(values: list[float]) -> str:
-    return " / ".join(_seconds(quantile(values, q)) for q in (0.5, 0.95))
-
-
-def _seconds(value: float) -> str:
-    if isinf(value):
-        return "never"
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    show_checked(rounds)
 
 
 def main() -> int:
@@ -110,6 +82,7 @@ def main() -> int:
     )
     parser.add_argument("--users", default="10,100,1000,2000", help="numbers of users, one by one")
     parser.add_argument("--sides", default="sync,async,tidegate")
+    parser.add_argument("--rounds", type=int, default=1, help="of each number of users")
     parser.add_argument("--workers", type=int, default=1, help="Tidegate's worker processes")
     parser.add_argument("--slots", type=int, default=256, help="jobs that each runs at once")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds to wait for quiet")
@@ -124,7 +97,7 @@ def main() -> int:
     wanted = set(chosen.sides.split(","))
     sides = [side for side in all_sides(chosen.workers, chosen.slots) if side.name in wanted]
     numbers = [int(number) for number in chosen.users.split(",")]
-    rounds = uvloop.run(measure(sides, numbers, _LOAD, chosen.patience))
+    rounds = uvloop.run(measure(sides, numbers, _LOAD, chosen.rounds, chosen.patience))
     print_table(rounds)
     if chosen.plot:
         from bench._synchronous_plot import draw
