@@ -51,6 +51,14 @@ class Starts:
     def others(self) -> float:
         return self.cores["others"]
 
+    @property
+    def problems(self) -> dict[str, int]:
+        """What became of creates and jobs that was not to become of them."""
+        ends = {end: number for end, number in self.ends.items() if end != "completed"}
+        lost = {"lost": self.lost} if self.lost else {}
+        refused: dict[str, int] = self.load["problems"]
+        return refused | ends | lost
+
     def p(self, q: float) -> float:
         return quantile(self.after_ack, q)
 
