@@ -16,141 +16,41 @@ are open, and again when each follows a job that waits. What the kernel holds is
 
 The kinds take turns within each round, which has a new streaming process; figures are medians and
 ranges over the rounds. Turns in which something else kept more than 0.3 cores of this machine busy
-are left out where one was less disturbed; `without` counts the clients that got no answer.
+are left out where one was less disturbed; `without` counts the clients that got no answer. One of
+those, a wrong answer, or an idle socket that is closed or told anything: the run fails.
 """
 
 import argparse
-import asyncio
 import gc
-import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from bench._child import (
-    Answer,
-    Child,
-    Costs,
-    calm,
-    quantile,
-    resident_bytes,
-    spread,
-    table,
-    until_quiet,
-)
+from bench._child import Child, quantile
 from bench._machine import describe
+from bench._resume_idle import measure_idle
 from bench._resume_logs import Logs
+from bench._resume_rounds import (
+    CLIENTS,
+    Options,
+    Turn,
+    Turns,
+    make_jobs,
+    one_round,
+    streaming_process,
+)
+from bench._resume_tables import show_resume
 from tests.support.log_world import LogWorld
 from tests.support.nats_server import NatsServer
-from tests.support.services import StreamingProcess
-
-CLIENTS = "bench._resume_clients"
-# p50 and p99, milliseconds.
-GOALS = {"in memory": (1.0, 1.0), "unknown": (2.0, 5.0), "sealed": (2.0, 5.0)}
-GOAL_IDLE_KIB = 20.0
-# Answers of a turn that are thrown away: the first ones pay for what is made once.
-_WARM = 10
-_AFTER = 1
-_IDLE_PROCESSES = 2
-_SPARE_FILES = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`running` are the numbers of running logs to be measured with, one after the other."""
-
-    rounds: int
-    running: tuple[int, ...]
-    resumes: int
-    events: int
-    rate: float
-    idle: int
-    only: tuple[str, ...]
-    quiet: float
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One kind's waits in milliseconds, and what else kept the cores busy."""
-
-    waits: list[float]
-    without: int
-    cpu_us: float
-    others: float
-
-
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """The jobs of each kind, and those that hold the shards."""
-
-    memory: list[str]
-    unknown: list[str]
-    sealed: list[str]
-    shards: list[str]
-
-
-Turns = defaultdict[tuple[str, int], list[Turn]]
-
-
-async def make_jobs(logs: Logs, running: int, options: Options) -> Jobs:
-    begun = time.monotonic()
-    stored = options.events + _AFTER
-    memory = min(max(running // 5, 1), 50)
-    jobs = await logs.running(running)
-    sealed = await logs.sealed(options.resumes + _WARM)
-    print(
-        f"{running} running logs of {stored} events, {len(sealed)} sealed ones: "
-        f"written in {time.monotonic() - begun:.0f} s",
-        flush=True,
-    )
-    wanted = min(options.resumes + _WARM, running - memory)
-    return Jobs(
-        jobs[:memory],
-        jobs[memory : memory + wanted],
-        sealed,
-        await logs.queued_in_each_shard(),
-    )
-
-
-async def one_round(
-    nats: NatsServer, streaming: StreamingProcess, clients: Child, jobs: Jobs, options: Options
-) -> dict[str, Turn]:
-    port, stored = streaming.websocket_port, options.events + _AFTER
-    await clients.ask("hold", port=port, jobs=jobs.shards, events=0)
-    await clients.ask("hold", port=port, jobs=jobs.memory, events=stored)
-    again = (options.resumes + _WARM) // len(jobs.memory) + 1
-    kinds = {
-        "in memory": (jobs.memory * again)[: options.resumes + _WARM],
-        "unknown": jobs.unknown,
-        "sealed": jobs.sealed,
-    }
-    turns = {}
-    for kind, some in kinds.items():
-        await until_quiet(options.quiet)
-        costs = Costs({"streaming": streaming.pid, "clients": clients.pid, "nats": nats.pid})
-        answer = await clients.ask(
-            "resume", port=port, jobs=some, after=_AFTER, events=options.events, rate=options.rate
-        )
-        turns[kind] = _turn(kind, answer, costs, len(some))
-    await clients.ask("close")
-    return turns
-
-
-def _turn(kind: str, answer: Answer, costs: Costs, number: int) -> Turn:
-    for problem, times in answer["problems"].items():
-        print(f"PROBLEM, {kind}: {times} times {problem}", flush=True)
-    waits = answer["waits"]
-    without = number - len(waits)
-    cpu, cores = costs.each(number), costs.cores()
-    return Turn(waits[_WARM:], without, cpu["streaming"], cores["others"])
-
-
-async def measure_resume(options: Options) -> None:
+async def measure_resume(options: Options) -> int:
+    """Prints how long resumes take; how many clients got no answer, or not the right one."""
     turns: Turns = defaultdict(list)
     for running in options.running:
         with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
@@ -159,12 +59,12 @@ async def measure_resume(options: Options) -> None:
                 LogWorld(nats.url) as world,
                 Child(CLIENTS) as clients,
             ):
-                logs = Logs(world, options.events + _AFTER)
+                logs = Logs(world, options.stored)
                 jobs = await make_jobs(logs, running, options)
                 gc.collect()
                 gc.freeze()
                 for number in range(1, options.rounds + 1):
-                    async with _streaming(nats, Path(folder)) as streaming:
+                    async with streaming_process(nats, Path(folder)) as streaming:
                         made = await one_round(nats, streaming, clients, jobs, options)
                     for kind, turn in made.items():
                         turns[kind, running].append(turn)
@@ -172,10 +72,7 @@ async def measure_resume(options: Options) -> None:
                 await logs.abandon()
                 gc.unfreeze()
     show_resume(turns, options.events)
-
-
-def _streaming(nats: NatsServer, folder: Path) -> StreamingProcess:
-    return StreamingProcess(nats.url, folder, websocket_hello_seconds=600, log_level="warning")
+    return sum(turn.problems + turn.without for some in turns.values() for turn in some)
 
 
 def _tell(number: int, running: int, made: dict[str, Turn]) -> None:
@@ -187,106 +84,15 @@ def _tell(number: int, running: int, made: dict[str, Turn]) -> None:
     print(f"round {number}, {running} running: {figures}, others {others:.2f} cores", flush=True)
 
 
-def show_resume(turns: Turns, events: int) -> None:
-    table(
-        f"Resume of {events} events: median (least-most) of rounds, and p99 over all of them",
-        ("", "running", "rounds", "p50 ms", "p95 ms", "p99 ms", "p99 of all", "without", "CPU us"),
-        (
-            (
-                kind,
-                f"{running:,}",
-                f"{len(calm(some))} of {len(some)}",
-                *(spread([quantile(t.waits, q) for t in calm(some)]) for q in (0.5, 0.95, 0.99)),
-                f"{quantile([wait for t in calm(some) for wait in t.waits], 0.99):.1f}",
-                str(sum(t.without for t in some)),
-                spread([t.cpu_us for t in calm(some)], 0),
-            )
-            for (kind, running), some in sorted(turns.items())
-        ),
-    )
-    for (kind, running), some in sorted(turns.items()):
-        p50, p99 = (
-            statistics.median(quantile(t.waits, q) for t in calm(some)) for q in (0.5, 0.99)
-        )
-        goal50, goal99 = GOALS[kind]
-        verdict = "met" if p50 <= goal50 and p99 <= goal99 else "NOT met"
-        print(
-            f"  {kind}, {running:,} running: p50/p99 {p50:.1f}/{p99:.1f} ms, "
-            f"goal {goal50:g}/{goal99:g} {verdict}"
-        )
-
-
-async def measure_idle(options: Options) -> None:
-    allowed = _raise_open_files(options.idle + _SPARE_FILES)
-    number = min(options.idle, allowed - _SPARE_FILES)
-    if number < options.idle:
-        print(f"the hard limit of open files is {allowed}: {number} sockets only")
-    plain, following = [], []
-    for turn in range(1, options.rounds + 1):
-        with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-            async with (
-                NatsServer(Path(folder), config="max_payload: 8MB") as nats,
-                LogWorld(nats.url) as world,
-                _streaming(nats, Path(folder)) as streaming,
-            ):
-                jobs = await Logs(world, 0).queued_in_each_shard()
-                made = await _idle_round(streaming, jobs, number)
-        plain.append(made[0])
-        following.append(made[1])
-        print(f"round {turn}: {made[0]:.1f} KiB, following a job {made[1]:.1f} KiB", flush=True)
-    table(
-        f"Memory of the streaming process for each of {number:,} idle sockets, KiB",
-        ("", "median (least-most)"),
-        (("open", spread(plain)), ("following a job", spread(following))),
-    )
-    verdict = "met" if statistics.median(plain) <= GOAL_IDLE_KIB else "NOT met"
-    print(f"  open: goal {GOAL_IDLE_KIB:g} KiB {verdict}")
-
-
-async def _idle_round(
-    streaming: StreamingProcess, jobs: list[str], number: int
-) -> tuple[float, float]:
-    async with Child(CLIENTS) as one, Child(CLIENTS) as other:
-        children = (one, other)
-        port, share = streaming.websocket_port, number // _IDLE_PROCESSES
-        # What the first sockets of a process make once is not theirs.
-        await one.ask("idle", port=port, number=_WARM)
-        before = resident_bytes(streaming.pid)
-        opened = await asyncio.gather(
-            one.ask("idle", port=port, number=share - _WARM),
-            other.ask("idle", port=port, number=share),
-        )
-        seconds = max(answer["seconds"] for answer in opened)
-        # One round of pings at least.
-        await asyncio.sleep(22.0)
-        plain = resident_bytes(streaming.pid) - before
-        await asyncio.gather(*(child.ask("subscribe", jobs=jobs) for child in children))
-        await asyncio.sleep(3.0)
-        following = resident_bytes(streaming.pid) - before
-        for child in children:
-            if (answer := await child.ask("lost"))["lost"] or answer["told"]:
-                print(f"PROBLEM: {answer}")
-        print(f"{share * len(children)} sockets opened in {seconds:.0f} s", flush=True)
-    each = (share * _IDLE_PROCESSES - _WARM) * 1024
-    return plain / each, following / each
-
-
-def _raise_open_files(wanted: int) -> int:
-    """Raises the soft limit, which children inherit; returns what is allowed then."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return max(soft, allowed)
-
-
-async def measure(options: Options) -> None:
-    begun = time.monotonic()
+async def measure(options: Options) -> int:
+    """Everything that was chosen; how many problems there were."""
+    begun, problems = time.monotonic(), 0
     if "resume" in options.only:
-        await measure_resume(options)
+        problems += await measure_resume(options)
     if "idle" in options.only:
-        await measure_idle(options)
+        problems += await measure_idle(options)
     print(f"\n{options.rounds} rounds, {time.monotonic() - begun:.0f} s in all")
+    return problems
 
 
 def parse() -> Options:
@@ -314,11 +120,14 @@ def parse() -> Options:
     )
 
 
-def main() -> None:
+def main() -> int:
     options = parse()
     print(describe(), flush=True)
-    uvloop.run(measure(options))
+    problems = uvloop.run(measure(options))
+    if problems:
+        print(f"FAILED: {problems} clients got no answer, or not the right one")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
