@@ -3,6 +3,9 @@
     python -m tests.chaos [--seconds 600] [--seed N] [--jobs 1000] [--round 250]
                           [--topology one|always|three] [--soak]
 
+A plan is drawn from the seed, the size of a round, the names of what the topology has, and whether
+it is a soak: a complaint names all of them.
+
 One round after the other for so long: on one nats-server, on one that syncs every write, and on
 three with three copies of everything. With a seed its rounds begin with that one. Ends with 1 where
 the judge has a complaint; each is printed with the seed that shows it again. In a soak, services
@@ -24,7 +27,8 @@ from bench._machine import describe
 from tests.chaos.footprints import growth, not_flat
 from tests.chaos.plan import draw
 from tests.chaos.rounds import Arena, Round
-from tests.chaos.system import System, Topology
+from tests.chaos.servers import Topology
+from tests.chaos.system import System
 
 _LOAD_SECONDS = 15.0
 
@@ -37,6 +41,12 @@ class Extent:
     jobs: int
     round: int
     soak: bool = False
+
+    def again(self, seed: int, topology: Topology) -> str:
+        """The command that begins with this very plan."""
+        if self.soak:
+            return f"make soak SEED={seed} ROUND={self.round}"
+        return f"make chaos SEED={seed} TOPOLOGY={topology.name.lower()} ROUND={self.round}"
 
 
 @dataclass(slots=True)
@@ -76,20 +86,21 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
                         jobs=extent.round,
                         seconds=_LOAD_SECONDS,
                         processes=system.processes,
+                        leaders=system.leaders,
                         spared=system.pids if extent.soak else (),
                     )
                     say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
                     one = await arena.play(plan)
                     total.rounds.append((topology, one))
                     asked += extent.round
-                    _print_round(one)
+                    _print_round(one, extent.again(one.seed, topology))
                     seed += 1
         if extent.soak:
             total.grown += not_flat([each.footprints for each in total.of(topology)])
     return total
 
 
-def _print_round(one: Round) -> None:
+def _print_round(one: Round, again: str) -> None:
     verdict = one.verdict
     say(
         f"  {one.seconds:.0f} s: {verdict.accepted} accepted, {verdict.orphans} orphans of "
@@ -104,7 +115,7 @@ def _print_round(one: Round) -> None:
     )
     say(f"  ended otherwise: {_told(verdict.reasons)}; refused: {_told(verdict.refused)}")
     for complaint in verdict.complaints:
-        say(f"  COMPLAINT (SEED={one.seed}) {complaint}")
+        say(f"  COMPLAINT ({again}) {complaint}")
 
 
 def _print_total(total: Total, seconds: float) -> None:

@@ -24,6 +24,8 @@ from tests.chaos.told import Told
 
 PATIENCE_SECONDS: Final = 150.0
 _PAUSE_SECONDS: Final = 0.2
+# When nothing is struck any more.
+_AGAIN_SECONDS: Final = 30.0
 # More than a gateway takes to find out how a create ended.
 CALL_SECONDS: Final = 20.0
 # Silence after which a reader looks for another server: heartbeats come more often.
@@ -67,6 +69,13 @@ class Client:
         except TimeoutError:
             self.told.complaints.append("it had no end within the client's patience")
         return self.told
+
+    async def ask_again(self) -> str:
+        """The id of the job that the same create is given now, or why it is given none."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_AGAIN_SECONDS):
+                await self._create()
+        return self.told.job_id or "; ".join(self.told.complaints) or "nothing"
 
     async def create(self) -> bool:
         """One try; False: refused for now. Raises Unheard."""

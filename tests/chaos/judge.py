@@ -11,6 +11,7 @@ from typing import Any, Final
 from tests.chaos.answers import answer_to, attempts_of, wrong_texts
 from tests.chaos.bill import DEAF_SECONDS, Call, Job, of_the_bill, of_the_calls, of_the_stop
 from tests.chaos.ledger import Ledger
+from tests.chaos.orphans import given_up, unexplained
 from tests.chaos.plan import JobPlan, Surface
 from tests.chaos.told import TERMINAL, Frame, Told, is_terminal, text_of
 
@@ -90,18 +91,21 @@ def _of_the_creates(tolds: Sequence[Told], ledger: Ledger, verdict: Verdict) -> 
             yield f"{job_id} was given to {clients} clients"
     orphans = ledger.jobs.keys() - accepted.keys()
     verdict.orphans = len(orphans)
-    given_up = sum(told.unanswered for told in tolds if not told.plan.request_id)
-    if len(orphans) > given_up:
-        yield (
-            f"{len(orphans)} jobs belong to nobody, and {given_up} creates were given up: "
-            f"{', '.join(sorted(orphans))}"
-        )
+    asked = given_up(tolds)
+    logs = {job_id: ledger.logs[job_id] for job_id in orphans}
+    states = {job_id: ledger.jobs[job_id]["state"] for job_id in orphans}
+    for job_id in unexplained(logs, states, asked):
+        yield f"{job_id} belongs to nobody: none of {len(asked)} who gave up asked for it"
+    if ledger.called_again:
+        yield f"{ledger.called_again} calls came of creates that were repeated in the end"
 
 
 def _of_a_client(told: Told, ledger: Ledger) -> Iterator[str]:
     yield from told.complaints
     if not told.job_id:
         return
+    if told.again not in {None, told.job_id}:
+        yield f"its create, repeated in the end, gave {told.again}"
     if told.job_id not in ledger.jobs:
         yield "an accepted job is gone"
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ class Ledger:
     """`jobs` by id as `GET /v1/jobs/{id}` shows them, `logs` their events, `calls` the provider's.
 
     `left` are messages in the queue and deliveries without an end; `unsettled` says what did not
-    come to rest in time.
+    come to rest in time; `called_again` counts calls that repeats of creates have caused.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Ledger:
     calls: list[dict[str, Any]] = field(default_factory=list)
     left: dict[str, int] = field(default_factory=dict)
     unsettled: list[str] = field(default_factory=list)
+    called_again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,21 @@ class Witnesses:
     nats: str
 
 
-async def settle(witnesses: Witnesses, known: set[str]) -> Ledger:
-    """Waits until nothing waits or runs, and writes down what there is but for `known` jobs."""
+async def settle(
+    witnesses: Witnesses, known: set[str], repeat: Callable[[], Awaitable[None]]
+) -> Ledger:
+    """Waits until nothing waits or runs, and writes down what there is but for `known` jobs.
+
+    In between, `repeat` asks for what has ended once more, of which nothing must come.
+    """
     ledger = Ledger()
     async with aiohttp.ClientSession(headers=KEY) as session:
-        try:
-            async with asyncio.timeout(_SETTLING_SECONDS):
-                while waiting := await _unfinished(session, witnesses):
-                    await asyncio.sleep(0.25)
-        except TimeoutError:
-            ledger.unsettled += [f"{job} has not ended" for job in waiting]
-        stats = await _json(session, f"{witnesses.simulator}/stats?idle_within=20&limit=1000000")
+        before = await _rest(session, witnesses)
+        await repeat()
+        stats = await _rest(session, witnesses)
+        ledger.unsettled = stats["unsettled"]
         ledger.calls = stats["calls"]
-        if stats["running"]:
-            ledger.unsettled.append(f"{stats['running']} calls to the provider still run")
+        ledger.called_again = stats["started"] - before["started"]
         ids = [job["id"] for job in await _list(session, witnesses) if job["id"] not in known]
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -72,6 +75,24 @@ async def settle(witnesses: Witnesses, known: set[str]) -> Ledger:
         await asyncio.gather(*map(read, ids))
     ledger.left = await _left_at_last(witnesses.nats)
     return ledger
+
+
+async def _rest(session: aiohttp.ClientSession, witnesses: Witnesses) -> dict[str, Any]:
+    """What the provider has counted when all has ended; `unsettled` says what has not, in time."""
+    unsettled: list[str] = []
+    waiting: list[str] = []
+    try:
+        async with asyncio.timeout(_SETTLING_SECONDS):
+            while waiting := await _unfinished(session, witnesses):
+                await asyncio.sleep(0.25)
+    except TimeoutError:
+        unsettled += [f"{job} has not ended" for job in waiting]
+    stats: dict[str, Any] = await _json(
+        session, f"{witnesses.simulator}/stats?idle_within=20&limit=1000000"
+    )
+    if stats["running"]:
+        unsettled.append(f"{stats['running']} calls to the provider still run")
+    return stats | {"unsettled": unsettled}
 
 
 async def _unfinished(session: aiohttp.ClientSession, witnesses: Witnesses) -> list[str]:

@@ -36,6 +36,13 @@ class Wire(StrEnum):
     PROVIDER = "workers to provider"
 
 
+class Leader(StrEnum):
+    """Whichever nats-server leads a stream when the blow falls; the stream is the member's name."""
+
+    JOBS = "leader of JOBS"
+    EVENTS = "leader of EVENTS"
+
+
 @dataclass(frozen=True, slots=True)
 class JobPlan:
     """One client's job. Seconds; `at` from the beginning of the round, `cancel_after` the create.
@@ -57,7 +64,7 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """One blow. `target` is a process's name or a wire's; `seconds` how long it lasts.
+    """One blow. `target` is a process's name, a leader or a wire; `seconds` how long it lasts.
 
     `size` is the byte at which connections break that begin meanwhile.
     """
@@ -104,6 +111,7 @@ _LASTS: Final = {
     Blow.TRIM: (0.5, 2.0),
     Blow.REFUSE: (0.3, 1.5),
 }
+_AT_A_LEADER: Final = 0.5
 # A provider out of reach opens the breaker for a whole round, and little else is seen then.
 _WIRES: Final = (3, 3, 3, 1)
 _TRIMMED_AT: Final = (1, 6_000)
@@ -115,9 +123,12 @@ def draw(
     jobs: int,
     seconds: float,
     processes: tuple[str, ...],
+    leaders: tuple[str, ...] = (),
     spared: Collection[str] = (),
 ) -> Plan:
     """A round by its seed; `processes` are the names of those that may be struck.
+
+    Half of the blows at nats-servers are aimed at one of the `leaders`, where there are any.
 
     Those that are `spared` are frozen where others would be killed.
     """
@@ -127,7 +138,7 @@ def draw(
         asked.append(_job(pick, seed, number, pick.uniform(0, seconds), asked))
     faults, at = [], _CALM_SECONDS
     while at < seconds:
-        faults.append(_fault(pick, at, processes, spared))
+        faults.append(_fault(pick, at, processes, leaders, spared))
         at += pick.uniform(*_BETWEEN_BLOWS)
     return Plan(seed, seconds, tuple(sorted(asked, key=lambda each: each.at)), tuple(faults))
 
@@ -166,13 +177,19 @@ def _job(pick: random.Random, seed: int, number: int, at: float, before: list[Jo
 
 
 def _fault(
-    pick: random.Random, at: float, processes: tuple[str, ...], spared: Collection[str]
+    pick: random.Random,
+    at: float,
+    processes: tuple[str, ...],
+    leaders: tuple[str, ...],
+    spared: Collection[str],
 ) -> FaultPlan:
     on_a_process = pick.random() < 0.6
     if on_a_process:
         blow, target = pick.choice([Blow.KILL, Blow.FREEZE]), pick.choice(processes)
         if target in spared:
             blow = Blow.FREEZE
+        if leaders and target.startswith("nats-") and pick.random() < _AT_A_LEADER:
+            target = pick.choice(leaders)
     else:
         blow = pick.choice([Blow.CUT, Blow.TRIM, Blow.REFUSE])
         target = str(pick.choices(list(Wire), _WIRES)[0])

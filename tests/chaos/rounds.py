@@ -1,6 +1,7 @@
 """Rounds: a plan is carried out on a system, everything comes to rest, and the judge looks."""
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,7 @@ _CLIENTS: Final[dict[Surface, type[Client]]] = {
     Surface.SSE: SseClient,
 }
 _MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_AT_ONCE: Final = 16
 
 
 @dataclass(slots=True)
@@ -65,18 +67,19 @@ class Arena:
             striking = asyncio.create_task(self._strike(plan.faults))
             tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
             blows = await striking
+            wrong = await self._system.rest()
+            self._say("  all clients have ended; waiting for the platform to come to rest")
+            ledger = await settle(
+                self._witnesses(), self._known, functools.partial(_ask_again, tolds, reach)
+            )
             for channel in self._channels:
                 await channel.close()
-            await self._system.until_ready()
-            self._say("  all clients have ended; waiting for the platform to come to rest")
-            ledger = await settle(self._witnesses(), self._known)
             await session.delete(f"{self._system.simulator_url}/stats")
         self._known |= ledger.jobs.keys()
         verdict = judge(tolds, ledger)
         held = {name: footprint(pid) for name, pid in self._system.pids.items()}
         verdict.complaints += leaks(self._at_rest, held)
-        verdict.complaints += self._system.deaths
-        self._system.deaths.clear()
+        verdict.complaints += wrong
         for name, each in held.items():
             if name not in self._at_rest or self._at_rest[name].pid != each.pid:
                 self._at_rest[name] = each
@@ -96,11 +99,14 @@ class Arena:
     async def _strike(self, faults: tuple[FaultPlan, ...]) -> Counter[str]:
         began = time.monotonic()
         blows: Counter[str] = Counter()
+
+        async def strike(fault: FaultPlan) -> None:
+            blows.update(await self._system.strike(fault))
+
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:
                 await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-                blows[f"{fault.blow}, {fault.target}"] += 1
-                tasks.create_task(self._system.strike(fault))
+                tasks.create_task(strike(fault))
         return blows
 
     def _reach(self, session: aiohttp.ClientSession) -> Reach:
@@ -129,6 +135,17 @@ class Arena:
             self._system.simulator_url,
             self._system.nats_url,
         )
+
+
+async def _ask_again(tolds: list[Told], reach: Reach) -> None:
+    """Repeats every create that has a request id, as it was asked."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(told: Told) -> None:
+        async with gate:
+            told.again = await _CLIENTS[told.plan.surface](told.plan, reach).ask_again()
+
+    await asyncio.gather(*(ask(told) for told in tolds if told.job_id and told.plan.request_id))
 
 
 def _halves(ports: list[int]) -> tuple[list[int], list[int]]:

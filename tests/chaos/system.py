@@ -12,12 +12,13 @@ import contextlib
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
-from enum import StrEnum
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from tests.chaos.plan import Blow, FaultPlan, Wire
+from tests.chaos.peers import bypasses, peers_of
+from tests.chaos.plan import Blow, FaultPlan, Leader, Wire
+from tests.chaos.servers import Topology, leaders, servers
 from tests.chaos.wires import Line
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
@@ -26,12 +27,10 @@ from tests.support.services import ServiceProcess
 MODEL: Final = "sim-small"
 _EACH: Final = 2
 _SERVICES: Final = ("gateway", "streaming", "worker")
-_CLUSTER: Final = 3
 _STARTS: Final = 10
 # Blows go on while a service starts, on a machine that is busy.
 _READY_SECONDS: Final = 90.0
 _LAST_WORDS: Final = 1_500
-_NATS: Final = "max_payload: 8MB"
 # One reader's absence, one retry, one stall: short, so that a round sees them all.
 _PATIENCE: Final = {
     "TIDEGATE_LINGER_SECONDS": "2",
@@ -58,12 +57,13 @@ models:
 """
 
 
-class Topology(StrEnum):
-    """What the jobs are kept on."""
+class _Service(ServiceProcess):
+    """A service that can be asked whether it still runs."""
 
-    ONE = "one nats-server"
-    ALWAYS = "one, sync_interval: always"
-    THREE = "three, R3"
+    @property
+    def status(self) -> int | None:
+        """Its exit status, once it has ended."""
+        return self._process.returncode if self._process is not None else None
 
 
 class System:
@@ -73,19 +73,23 @@ class System:
         self._directory = directory
         self._topology = topology
         self._stack = contextlib.AsyncExitStack()
-        self._services: dict[str, ServiceProcess] = {}
-        self._nats = {each.store.name: each for each in _servers(directory, topology)}
+        self._services: dict[str, _Service] = {}
+        self._nats = servers(directory, topology)
         self._busy: dict[str, asyncio.Lock] = {}
         self.simulator_port = free_port()
-        # Of services that were not killed; whoever runs one starts it again.
+        # Of processes that were not killed, and whatever else is wrong with them.
         self.deaths: list[str] = []
         self.lines: dict[Wire, Line] = {}
 
     @property
     def processes(self) -> tuple[str, ...]:
         """Names, in the same order in every run."""
-        servers = [f"nats-{number + 1}" for number in range(len(self._nats))]
-        return (*(name for name in self._services if name != "simulator"), *servers)
+        return (*(name for name in self._services if name != "simulator"), *self._nats)
+
+    @property
+    def leaders(self) -> tuple[str, ...]:
+        """What else of the nats-servers may be struck, whichever it is then."""
+        return tuple(Leader) if self._topology is Topology.THREE else ()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -102,20 +106,68 @@ class System:
         """The witness."""
         return f"http://127.0.0.1:{self.simulator_port}"
 
-    async def strike(self, fault: FaultPlan) -> None:
-        """Does it, and returns when it is over: what was killed works again."""
-        async with self._busy.setdefault(fault.target, asyncio.Lock()):
-            if fault.target in set(Wire):
-                await self.lines[Wire(fault.target)].strike(fault)
-            elif fault.target.startswith("nats-"):
-                await self._strike_nats(int(fault.target[5:]) - 1, fault)
-            else:
-                await self._strike_service(self._services[fault.target], fault)
+    async def strike(self, fault: FaultPlan) -> list[str]:
+        """Does it, and returns when it is over: what was killed works again.
 
-    async def until_ready(self) -> None:
-        """Returns when every service says that it is."""
-        services = self._services.values()
-        await asyncio.gather(*(each.until_ready(_READY_SECONDS) for each in services))
+        Says what was struck; of a nats-server also which streams it led.
+        """
+        if fault.target in set(Wire):
+            async with self._lock(fault.target):
+                await self.lines[Wire(fault.target)].strike(fault)
+            return [f"{fault.blow}, {fault.target}"]
+        if fault.target in self._services:
+            async with self._lock(fault.target):
+                await self._strike_service(fault.target, fault)
+            return [f"{fault.blow}, {fault.target}"]
+        name, led = await self._aim(fault.target)
+        async with self._lock(name):
+            await self._strike_nats(name, fault)
+        return [f"{fault.blow}, {name}", *(f"{fault.blow}, {each} (its server's)" for each in led)]
+
+    async def rest(self) -> list[str]:
+        """Starts again what has ended by itself, and waits until every service is ready.
+
+        Returns what is wrong, this and all that was since the last time.
+        """
+        for name, server in self._nats.items():
+            if not server.running:
+                self.deaths.append(f"{name} ended by itself: {_last_words(server)}")
+                await self._start_nats(name)
+        for name, service in self._services.items():
+            if service.status is not None:
+                self._mourn(name, service)
+                await self._start_service(name)
+        await asyncio.gather(*(self._is_ready(name) for name in self._services))
+        deaths, self.deaths = [*self.deaths, *self._bypasses()], []
+        return deaths
+
+    def _bypasses(self) -> Iterator[str]:
+        """A wire that is struck must be the only way."""
+        lines = {wire: self.lines[wire] for wire in (Wire.NATS, Wire.PROVIDER)}
+        return bypasses(
+            {
+                name: peers_of(service.pid)
+                for name, service in self._services.items()
+                if name != "simulator" and service.status is None
+            },
+            behind={wire: line.targets for wire, line in lines.items()},
+            before={wire: line.ports for wire, line in lines.items()},
+            # Connections to the provider are made for calls, and none runs now.
+            wanted={Wire.NATS: [name for name in self._services if name.startswith(_SERVICES)]},
+        )
+
+    def _lock(self, target: str) -> asyncio.Lock:
+        return self._busy.setdefault(target, asyncio.Lock())
+
+    async def _aim(self, target: str) -> tuple[str, list[Leader]]:
+        """The nats-server that is meant, and what it leads."""
+        if self._topology is not Topology.THREE:
+            return target, []
+        led = await leaders(self._nats, [each.name for each in Leader])
+        if target in set(Leader):
+            # Where nobody says who leads, nobody may.
+            target = led.get(Leader(target).name, next(iter(self._nats)))
+        return target, [each for each in Leader if led.get(each.name) == target]
 
     async def __aenter__(self) -> Self:
         try:
@@ -167,7 +219,9 @@ class System:
                 self._add(f"{name}-{index + 1}", name, common | own)
         for service in self._services.values():
             await service.launch()
-        await self.until_ready()
+        await asyncio.gather(
+            *(each.until_ready(_READY_SECONDS) for each in self._services.values())
+        )
         await self._line(Wire.GATEWAY, *http, *grpc)
         await self._line(Wire.STREAMING, *sockets, *sse)
 
@@ -175,7 +229,7 @@ class System:
         self, name: str, service: str, environ: dict[str, str], health: int | None = None
     ) -> None:
         port = free_port() if health is None else health
-        self._services[name] = ServiceProcess(service, self._directory, port, **environ)
+        self._services[name] = _Service(service, self._directory, port, **environ)
 
     async def _line(self, wire: Wire, *targets: int) -> Line:
         line = self.lines[wire] = Line(*targets)
@@ -183,39 +237,65 @@ class System:
             await self._stack.enter_async_context(proxy)
         return line
 
-    async def _strike_service(self, service: ServiceProcess, fault: FaultPlan) -> None:
-        if fault.blow is Blow.KILL:
-            await service.kill()
-            await asyncio.sleep(fault.seconds)
-            await self._start_again(service, fault.target)
-            return
-        async with _frozen(service.pid, fault.seconds):
-            pass
+    async def _strike_service(self, name: str, fault: FaultPlan) -> None:
+        service = self._services[name]
+        if service.status is not None:
+            # It was not us: a kill would hide it.
+            self._mourn(name, service)
+        elif fault.blow is not Blow.KILL:
+            async with _frozen(service.pid, fault.seconds):
+                return
+        await service.kill()
+        await asyncio.sleep(fault.seconds)
+        await self._start_service(name)
 
-    async def _start_again(self, service: ServiceProcess, name: str) -> None:
+    async def _start_service(self, name: str) -> None:
+        service = self._services[name]
         for _ in range(_STARTS):
             await service.launch()
             try:
-                await service.until_ready(_READY_SECONDS)
-            except RuntimeError as error:
-                self.deaths.append(f"{name} ended by itself: {str(error)[-_LAST_WORDS:]}")
+                return await service.until_ready(_READY_SECONDS)
+            except RuntimeError:
+                self._mourn(name, service)
             except TimeoutError:
-                said = service.log.read_text(encoding="utf-8")[-_LAST_WORDS:]
-                self.deaths.append(f"{name} is not ready: {await service.readiness()}: {said}")
+                self.deaths.append(f"{name} is not ready: {_last_words(service)}")
                 return
-            else:
-                return
-        raise RuntimeError(f"{name} cannot be started")
+        self.deaths.append(f"{name} cannot be started")
 
-    async def _strike_nats(self, index: int, fault: FaultPlan) -> None:
-        server = list(self._nats.values())[index]
-        if fault.blow is Blow.KILL:
-            await server.kill()
-            await asyncio.sleep(fault.seconds)
-            await server.start()
-            return
-        async with _frozen(server.pid, fault.seconds):
-            pass
+    def _mourn(self, name: str, service: _Service) -> None:
+        self.deaths.append(
+            f"{name} ended by itself, with status {service.status}: {_last_words(service)}"
+        )
+
+    async def _strike_nats(self, name: str, fault: FaultPlan) -> None:
+        server = self._nats[name]
+        if not server.running:
+            self.deaths.append(f"{name} ended by itself: {_last_words(server)}")
+        elif fault.blow is not Blow.KILL:
+            async with _frozen(server.pid, fault.seconds):
+                return
+        await server.kill()
+        await asyncio.sleep(fault.seconds)
+        await self._start_nats(name)
+
+    async def _start_nats(self, name: str) -> None:
+        server = self._nats[name]
+        for _ in range(_STARTS):
+            try:
+                return await server.start()
+            except (RuntimeError, TimeoutError) as error:
+                self.deaths.append(f"{name} did not start: {str(error)[-_LAST_WORDS:]}")
+        self.deaths.append(f"{name} cannot be started")
+
+    async def _is_ready(self, name: str) -> None:
+        try:
+            await self._services[name].until_ready(_READY_SECONDS)
+        except (RuntimeError, TimeoutError) as error:
+            self.deaths.append(f"{name} is not ready: {str(error)[-_LAST_WORDS:]}")
+
+
+def _last_words(process: ServiceProcess | NatsServer) -> str:
+    return process.log.read_text(encoding="utf-8")[-_LAST_WORDS:]
 
 
 @contextlib.asynccontextmanager
@@ -227,19 +307,3 @@ async def _frozen(pid: int, seconds: float) -> AsyncIterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def _servers(directory: Path, topology: Topology) -> list[NatsServer]:
-    if topology is not Topology.THREE:
-        sync = "sync_interval: always" if topology is Topology.ALWAYS else ""
-        return [NatsServer(directory, config=_NATS, jetstream=sync)]
-    ports = [free_port() for _ in range(_CLUSTER)]
-    peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
-    return [
-        NatsServer(
-            directory,
-            config=f"{_NATS}\nserver_name: n{port}\n"
-            f'cluster {{ name: chaos, listen: "127.0.0.1:{port}", routes: [{peers}] }}\n',
-        )
-        for port in ports
-    ]

@@ -16,7 +16,8 @@ class Told:
     heard, `refused` definite refusals by code. `frames` are events by sequence, as they came;
     `text` is what a client without events was shown in the end. `resumed` counts reconnects.
     `cancel_state` is what an accepted cancel was answered with, empty where there was none, and
-    `cancelled_at` when that came (Unix seconds).
+    `cancelled_at` when that came (Unix seconds). `again` is the job that a repeat of the create was
+    given when all had ended.
     """
 
     plan: JobPlan
@@ -29,6 +30,7 @@ class Told:
     cancel_state: str = ""
     cancelled_at: float = 0.0
     resumed: int = 0
+    again: str | None = None
     complaints: list[str] = field(default_factory=list)
 
     @property

@@ -26,6 +26,7 @@ class Line:
 
     def __init__(self, *targets: int) -> None:
         self._size = 0
+        self.targets = targets
         self.proxies = [TcpProxy(target, filters=self._filter) for target in targets]
 
     @property

@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.judge import judge
 from tests.chaos.ledger import Ledger
+from tests.chaos.orphans import unexplained
 from tests.chaos.plan import LONG_TOKENS, JobPlan, Surface
 from tests.chaos.told import Frame, Told
 from tidegate.simulator.answer import digest_of, text_tokens
@@ -109,6 +110,8 @@ LIES: list[tuple[str, Spoil]] = [
     ("it was told as failed", lambda said, _: setattr(said, "state", "failed")),
     ("2 calls for the attempt", lambda _, found: _call(found)),
     ("the call job_1-2 is no attempt's", lambda _, found: _call(found, request_id="job_1-2")),
+    ("repeated in the end, gave job_2", lambda said, _: setattr(said, "again", "job_2")),
+    ("1 calls came of creates", lambda _, found: setattr(found, "called_again", 1)),
     ("which nobody knows", lambda _, found: _call(found, job="x")),
     ("were delivered of job_1-1, 1 sent", lambda _, found: found.calls[0].update(tokens_sent=1)),
     ("it has no cost", _job(cost=None)),
@@ -203,8 +206,29 @@ def test_a_job_of_nobody_is_explained_by_a_create_that_was_given_up() -> None:
     assert judge([lost], ledger()).complaints == []
     lost.unanswered = 0
     assert judge([lost], ledger()).complaints == [
-        f"1 jobs belong to nobody, and 0 creates were given up: {JOB}"
+        f"{JOB} belongs to nobody: none of 0 who gave up asked for it"
     ]
+
+
+def test_a_job_of_nobody_is_not_explained_by_another_question() -> None:
+    lost = told(request_id="")
+    lost.job_id, lost.unanswered = "", 1
+    lost.frames.clear()
+    lost.plan = planned(request_id="", tokens=3)
+    assert judge([lost], ledger()).complaints == [
+        f"{JOB} belongs to nobody: none of 1 who gave up asked for it"
+    ]
+
+
+def test_each_who_gave_up_explains_one_job_of_nobody() -> None:
+    whole = frames()
+    begun = [*whole[:2], {"sequence": 3, "type": "expired"}]
+    short, long = planned(tokens=2), planned(tokens=3)
+    logs = {"a": begun, "b": whole, "c": begun}
+    states = {"a": "expired", "b": "completed", "c": "expired"}
+    assert unexplained(logs, states, [short, long]) == ["c"]
+    assert unexplained(logs, states, [long, short, long]) == []
+    assert unexplained({"b": whole}, states, [long, long]) == ["b"]
 
 
 def test_one_job_given_to_two_clients_is_a_complaint() -> None:

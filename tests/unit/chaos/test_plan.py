@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.chaos.plan import LONG_TOKENS, Blow, Surface, Wire, draw
+from tests.chaos.plan import LONG_TOKENS, Blow, Leader, Surface, Wire, draw
 
 PROCESSES = ("gateway-1", "worker-1", "nats-1")
 
@@ -37,6 +37,21 @@ def test_an_answer_of_a_minute_is_asked_of_jobs_that_end_early_alone() -> None:
     assert {job.ttl is None for job in long} == {True, False}
     assert all(job.ttl or (job.request_id and job.cancel_after is not None) for job in long)
     assert len({job.question for job in long}) == len(long)
+
+
+def test_half_of_the_blows_at_nats_servers_are_at_a_leader() -> None:
+    servers = ("nats-1", "nats-2", "nats-3")
+    leaders = tuple(map(str, Leader))
+    plans = [
+        draw(seed, jobs=1, seconds=15, processes=servers, leaders=leaders) for seed in range(50)
+    ]
+    struck = [
+        fault.target in leaders
+        for plan in plans
+        for fault in plan.faults
+        if fault.target not in set(Wire)
+    ]
+    assert 0.4 < sum(struck) / len(struck) < 0.6
 
 
 def test_the_spared_are_frozen_and_never_killed() -> None:
