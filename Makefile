@@ -24,7 +24,8 @@ AGAINST  = .git\#tag=$(RELEASE),subdir=proto
 TESTS    = tests/$@
 # Test processes beside each other, each with modules of its own; 0: all in one, for a debugger.
 PARALLEL = 3
-BENCHES := $(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py))
+# Those of the cache need data sets: `make bench-cache`.
+BENCHES := $(filter-out cache_%,$(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py)))
 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
@@ -33,7 +34,7 @@ OURS    := pyproject.toml --extra cache --extra local --extra otel --extra plot 
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(DEV) ## Make .venv with everything that development needs
@@ -122,7 +123,7 @@ short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each 
 test: check unit contract integration short-chaos ## Everything that must pass before landing
 
 .PHONY: bench
-bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything in bench/, or BENCHES=one_of_them
+bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything but the cache (40 minutes), or BENCHES=one_of_them
 	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
 
 # Where Banking77 (banking77_train.csv, banking77_test.csv; PolyAI, CC BY 4.0) and CLINC150

@@ -39,7 +39,7 @@ class Role:
     """One child process that answers commands."""
 
     def __init__(self, name: str, url: str) -> None:
-        self._arguments = [sys.executable, "-m", "bench.eventlog_roles", name, url]
+        self._arguments = [sys.executable, "-m", "bench._eventlog_roles", name, url]
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
