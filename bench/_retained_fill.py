@@ -4,7 +4,8 @@ A sealed log is one message: the seal of a log of 102 events as the log's writer
 line with the job's own summary, the lines before it compressed. Those, and the question, are the
 same for every 64th job and made once. It is appended as a writer does it: fenced, as a rollup, to
 be kept for a day. A queued job is stored as the gateway does it: fenced against a second one of its
-id. It waits in a queue that nobody serves, for one of ten tenants, and lives for six hours.
+id. It waits in a queue that nobody serves, and lives for six hours. Both are of ten tenants, which
+nobody else is of; logs that clients are to resume are of the clients' own.
 """
 
 import asyncio
@@ -44,7 +45,9 @@ TOKENS: Final = 100
 EVENTS: Final = TOKENS + 2
 _TOKENS_OF_A_LINE: Final = 10
 _ANSWERS: Final = 64
-_TENANTS: Final = 10
+TENANTS: Final = tuple(f"tenant-{number}" for number in range(10))
+# Nobody serves it.
+QUEUE: Final = "nobody"
 _IN_FLIGHT: Final = 512
 _TELL_SECONDS: Final = 15.0
 _RESULT_TTL: Final = 24 * 3600
@@ -54,24 +57,31 @@ _QUESTIONS: Final = Load(1, 1.0, TOKENS, 1.0, 0.0, "kept-")
 
 
 class Filler:
-    """Fills one NATS over one connection."""
+    """Fills one NATS over one connection. `sample`: some of the sealed logs, by their subjects."""
 
     def __init__(self, peer: LogPeer) -> None:
         self._peer = peer
         self._packed = [_packed(number) for number in range(_ANSWERS)]
         self._numbers = itertools.count()
+        self._sampled: set[str] = set()
+        self.sample: dict[str, bytes] = {}
 
-    async def seal(self, number: int) -> list[str]:
-        """So many more sealed logs, by the ids of their jobs; readers may find them at once."""
+    async def seal(self, number: int, sample: int) -> None:
+        """So many more sealed logs of the ten tenants, a sample of so many of them kept."""
         ids = [new_job_id() for _ in range(number)]
-        await _many("sealed logs", [*ids], self._seal)
+        self._sampled.update(ids[:: max(number // max(sample, 1), 1)][:sample])
+        await _many("sealed logs", ids, self._seal)
+
+    async def seal_to_read(self, number: int) -> list[str]:
+        """So many more sealed logs of the clients' tenant, by the ids of their jobs."""
+        ids = [new_job_id() for _ in range(number)]
+        await _many("sealed logs to be read", [*ids], functools.partial(self._seal, tenant=TENANT))
         return ids
 
-    async def queue(self, number: int) -> list[str]:
+    async def queue(self, number: int) -> None:
         """So many more jobs that nobody serves."""
         ids = [new_job_id() for _ in range(number)]
-        await _many("queued jobs", [*ids], self._queue)
-        return ids
+        await _many("queued jobs", ids, self._queue)
 
     async def queue_in_each_shard(self) -> list[str]:
         """A job of the clients' own tenant without a log, in every shard of the logs."""
@@ -80,15 +90,17 @@ class Filler:
             job_id = new_job_id()
             ids.setdefault(shard_of(job_id), job_id)
         for job_id in ids.values():
-            await self._store(_job(job_id, next(self._numbers), "sim-large", "nobody", TENANT))
+            await self._store(_job(job_id, next(self._numbers), "sim-large", QUEUE, TENANT))
         return list(ids.values())
 
-    async def _seal(self, job_id: str) -> None:
+    async def _seal(self, job_id: str, tenant: str = "") -> None:
         number = next(self._numbers)
-        job = _job(job_id, number, "sim-small", "default", TENANT)
+        tenant = tenant or TENANTS[number % len(TENANTS)]
+        job = _job(job_id, number, "sim-small", "default", tenant)
+        subject = log_subject(job.tenant, job.id)
         appender = Appender(
             self._peer.jetstream,
-            log_subject(job.tenant, job.id),
+            subject,
             0,
             metrics=self._peer.metrics,
             clock=time.time,
@@ -96,12 +108,14 @@ class Filler:
         )
         last = encode_append(_last_line(job))
         payload = last + b"\n" + self._packed[number % _ANSWERS]
+        if job_id in self._sampled:
+            self.sample[subject] = payload
         await appender.append(payload, seal_ttl_seconds=_RESULT_TTL)
 
     async def _queue(self, job_id: str) -> None:
         number = next(self._numbers)
-        tenant = f"tenant-{number % _TENANTS}"
-        await self._store(_job(job_id, number, "sim-large", "nobody", tenant))
+        tenant = TENANTS[number % len(TENANTS)]
+        await self._store(_job(job_id, number, "sim-large", QUEUE, tenant))
 
     async def _store(self, job: QueuedJob) -> None:
         fence = {
