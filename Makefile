@@ -124,7 +124,10 @@ test: check unit contract integration short-chaos ## Everything that must pass b
 
 .PHONY: bench
 bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything but the cache (40 minutes), or BENCHES=one_of_them
-	@for bench in $(BENCHES); do echo "== $$bench" && $(BIN)/python -m bench.$$bench || exit; done
+	@for bench in $(BENCHES); do \
+	  echo "== $$bench" && $(BIN)/python -m bench.$$bench || failed+=" $$bench"; \
+	done; \
+	[ -z "$$failed" ] || { echo "Not as it should be:$$failed" >&2; exit 1; }
 
 # Where Banking77 (banking77_train.csv, banking77_test.csv; PolyAI, CC BY 4.0) and CLINC150
 # (clinc_data_full.json; clinc/oos-eval, CC BY 3.0) are.
