@@ -13,6 +13,7 @@ from tests.chaos.bill import DEAF_SECONDS, Call, Job, of_the_bill, of_the_calls,
 from tests.chaos.ledger import Ledger
 from tests.chaos.orphans import given_up, unexplained
 from tests.chaos.plan import JobPlan, Surface
+from tests.chaos.stored import of_the_store
 from tests.chaos.told import TERMINAL, Frame, Told, is_terminal, text_of
 
 _BY_EVENTS: Final = {Surface.GRPC, Surface.WEBSOCKET, Surface.SSE}
@@ -51,6 +52,7 @@ def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
     """What is wrong, and how much there was of everything."""
     verdict = Verdict(complaints=list(ledger.unsettled))
     verdict.complaints += _of_the_queue(ledger)
+    verdict.complaints += of_the_store(ledger.stored, ledger.logs)
     verdict.complaints += _of_the_creates(tolds, ledger, verdict)
     for told in tolds:
         name = f"{told.plan.surface} {told.plan.number} {told.job_id}"

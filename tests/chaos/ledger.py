@@ -9,11 +9,16 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 import nats
+import nats.errors
 
+from tests.chaos.stored import StoredLog, stored_logs
 from tests.chaos.told import Frame
+from tidegate.chassis.jetstream import JetStreamError
 
 KEY: Final = {"Authorization": "Bearer tidegate-dev"}
 _PAGE: Final = 200
+UNREADABLE: Final = (aiohttp.ClientError, OSError, TimeoutError, nats.errors.Error, JetStreamError)
+"""What comes of looking at a platform that is not there."""
 _AT_ONCE: Final = 32
 _SETTLING_SECONDS: Final = 120.0
 # Three times what a message waits for its acknowledgement.
@@ -28,6 +33,7 @@ class Ledger:
 
     `left` are messages in the queue and deliveries without an end; `unsettled` says what did not
     come to rest in time; `called_again` counts calls that repeats of creates have caused.
+    `stored` are the logs as NATS keeps them, up to the stream sequence `position`.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -36,6 +42,8 @@ class Ledger:
     left: dict[str, int] = field(default_factory=dict)
     unsettled: list[str] = field(default_factory=list)
     called_again: int = 0
+    stored: dict[str, StoredLog] = field(default_factory=dict)
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,11 @@ class Witnesses:
 
 
 async def settle(
-    witnesses: Witnesses, known: set[str], repeat: Callable[[], Awaitable[None]]
+    witnesses: Witnesses, known: set[str], position: int, repeat: Callable[[], Awaitable[None]]
 ) -> Ledger:
     """Waits until nothing waits or runs, and writes down what there is but for `known` jobs.
+
+    What NATS had stored up to `position` is known too.
 
     In between, `repeat` asks for what has ended once more, of which nothing must come.
     """
@@ -73,6 +83,7 @@ async def settle(
                 ledger.logs[job_id] = await _log(session, witnesses, job_id)
 
         await asyncio.gather(*map(read, ids))
+    ledger.stored, ledger.position = await stored_logs(witnesses.nats, position, ledger.jobs)
     ledger.left = await _left_at_last(witnesses.nats)
     return ledger
 

@@ -14,7 +14,7 @@ import grpc
 from tests.chaos.clients import Client, PollingClient, Reach, SseClient
 from tests.chaos.footprints import Footprint, footprint, leaks
 from tests.chaos.judge import Verdict, judge
-from tests.chaos.ledger import KEY, Witnesses, settle
+from tests.chaos.ledger import KEY, UNREADABLE, Witnesses, settle
 from tests.chaos.plan import FaultPlan, JobPlan, Plan, Surface, Wire
 from tests.chaos.rpc import RpcClient
 from tests.chaos.sockets import SocketClient
@@ -37,13 +37,14 @@ _AT_ONCE: Final = 16
 
 @dataclass(slots=True)
 class Round:
-    """How one went. `blows` counts by kind and target."""
+    """How one went. `blows` counts by kind and target; one that is `broken` could not be judged."""
 
     seed: int
-    verdict: Verdict
+    verdict: Verdict = field(default_factory=Verdict)
     blows: Counter[str] = field(default_factory=Counter)
     surfaces: Counter[Surface] = field(default_factory=Counter)
     seconds: float = 0.0
+    broken: bool = False
     footprints: dict[str, Footprint] = field(default_factory=dict)
 
 
@@ -54,43 +55,56 @@ class Arena:
         self._system = system
         self._say = say
         self._known: set[str] = set()
+        self._position = 0
         # Of the first rest of each process: what it holds then, it needs.
         self._at_rest: dict[str, Footprint] = {}
 
     async def play(self, plan: Plan) -> Round:
         """Carries a plan out, to the verdict."""
         began = time.monotonic()
+        one = Round(plan.seed, surfaces=Counter(job.surface for job in plan.jobs))
         async with aiohttp.ClientSession(
             headers=KEY, connector=aiohttp.TCPConnector(limit=0)
         ) as session:
             reach = self._reach(session)
             striking = asyncio.create_task(self._strike(plan.faults))
             tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
-            blows = await striking
+            one.blows = await striking
             wrong = await self._system.rest()
             self._say("  all clients have ended; waiting for the platform to come to rest")
-            ledger = await settle(
-                self._witnesses(), self._known, functools.partial(_ask_again, tolds, reach)
-            )
+            try:
+                one.verdict = await self._judge(session, tolds, reach)
+            except UNREADABLE as error:
+                one.broken = True
+                wrong.append(f"what came of it cannot be found out: {error!r}")
             for channel in self._channels:
                 await channel.close()
-            await session.delete(f"{self._system.simulator_url}/stats")
+        one.footprints = self._weigh(one.verdict)
+        one.verdict.complaints += wrong
+        one.seconds = time.monotonic() - began
+        return one
+
+    async def _judge(
+        self, session: aiohttp.ClientSession, tolds: list[Told], reach: Reach
+    ) -> Verdict:
+        ledger = await settle(
+            self._witnesses(),
+            self._known,
+            self._position,
+            functools.partial(_ask_again, tolds, reach),
+        )
+        await session.delete(f"{self._system.simulator_url}/stats")
         self._known |= ledger.jobs.keys()
-        verdict = judge(tolds, ledger)
+        self._position = ledger.position
+        return judge(tolds, ledger)
+
+    def _weigh(self, verdict: Verdict) -> dict[str, Footprint]:
         held = {name: footprint(pid) for name, pid in self._system.pids.items()}
         verdict.complaints += leaks(self._at_rest, held)
-        verdict.complaints += wrong
         for name, each in held.items():
             if name not in self._at_rest or self._at_rest[name].pid != each.pid:
                 self._at_rest[name] = each
-        return Round(
-            plan.seed,
-            verdict,
-            blows,
-            Counter(job.surface for job in plan.jobs),
-            time.monotonic() - began,
-            held,
-        )
+        return held
 
     async def _ask(self, job: JobPlan, reach: Reach) -> Told:
         await asyncio.sleep(job.at)
@@ -101,7 +115,7 @@ class Arena:
         blows: Counter[str] = Counter()
 
         async def strike(fault: FaultPlan) -> None:
-            blows.update(await self._system.strike(fault))
+            blows[await self._system.strike(fault)] += 1
 
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:

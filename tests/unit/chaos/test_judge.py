@@ -10,6 +10,7 @@ from tests.chaos.judge import judge
 from tests.chaos.ledger import Ledger
 from tests.chaos.orphans import unexplained
 from tests.chaos.plan import LONG_TOKENS, JobPlan, Surface
+from tests.chaos.stored import StoredLog
 from tests.chaos.told import Frame, Told
 from tidegate.simulator.answer import digest_of, text_tokens
 
@@ -66,7 +67,13 @@ def ledger() -> Ledger:
         "tokens_planned": 2,
         "tokens_sent": 2,
     }
-    return Ledger({JOB: job}, {JOB: frames()}, [call], {"queued": 0})
+    return Ledger(
+        {JOB: job},
+        {JOB: frames()},
+        [call],
+        {"queued": 0},
+        stored={JOB: StoredLog(1, 1, frames())},
+    )
 
 
 def test_a_round_in_which_all_went_well_has_no_complaint() -> None:
@@ -112,6 +119,10 @@ LIES: list[tuple[str, Spoil]] = [
     ("the call job_1-2 is no attempt's", lambda _, found: _call(found, request_id="job_1-2")),
     ("repeated in the end, gave job_2", lambda said, _: setattr(said, "again", "job_2")),
     ("1 calls came of creates", lambda _, found: setattr(found, "called_again", 1)),
+    ("keeps 2 messages of its log, 1 sealed", lambda _, found: _kept(found, messages=2)),
+    ("keeps 0 messages of its log", lambda _, found: found.stored.clear()),
+    ("keeps a log that nobody is shown", lambda _, found: found.stored.update(x=StoredLog())),
+    ("its log is not what NATS keeps", lambda _, found: _kept(found, frames=frames()[:3])),
     ("which nobody knows", lambda _, found: _call(found, job="x")),
     ("were delivered of job_1-1, 1 sent", lambda _, found: found.calls[0].update(tokens_sent=1)),
     ("it has no cost", _job(cost=None)),
@@ -172,6 +183,11 @@ def _cancel(said: Told, at: float, *, state: str = "running") -> None:
 def _cancelled_late(said: Told, found: Ledger, after: float) -> None:
     _as_ended(found, "cancelled")
     _cancel(said, found.jobs[JOB]["finished_at"] - after)
+
+
+def _kept(found: Ledger, **changes: Any) -> None:
+    for name, value in changes.items():
+        setattr(found.stored[JOB], name, value)
 
 
 def _as_hit(found: Ledger) -> bool:
