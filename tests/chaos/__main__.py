@@ -87,7 +87,7 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
                         seconds=_LOAD_SECONDS,
                         processes=system.processes,
                         leaders=system.leaders,
-                        spared=system.pids if extent.soak else (),
+                        spared=system.services if extent.soak else (),
                     )
                     say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
                     one = await arena.play(plan)
@@ -95,6 +95,9 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
                     asked += extent.round
                     _print_round(one, extent.again(one.seed, topology))
                     seed += 1
+                    if one.broken:
+                        say(f"{topology}: given up")
+                        break
         if extent.soak:
             total.grown += not_flat([each.footprints for each in total.of(topology)])
     return total
@@ -128,6 +131,9 @@ def _print_total(total: Total, seconds: float) -> None:
     say(f"{len(total.rounds)} rounds in {seconds:.0f} s; jobs: {_told(surfaces)}")
     for name, number in sorted(blows.items()):
         say(f"  {number:4}  {name}")
+    at_servers = {name: number for name, number in blows.items() if "nats-" in name}
+    led = sum(number for name, number in at_servers.items() if "leader" in name)
+    say(f"{led} of {sum(at_servers.values())} blows at nats-servers struck the leader of a stream")
     for topology in Topology:
         if of := [each.verdict for each in total.of(topology)]:
             say(
@@ -150,9 +156,10 @@ def _print_held(total: Total) -> None:
             continue
         say(f"at rest after the first and the last of {len(of)} rounds on {topology}:")
         for name in of[0]:
-            first, last = of[0][name], of[-1][name]
-            lived = first.pid == last.pid and len(of) >= 5
-            grown = f"{growth([each[name].mebibytes for each in of]):+.1%}, " if lived else ""
+            first, last = of[0][name], of[-1].get(name, of[0][name])
+            its = [each[name].mebibytes for each in of if name in each]
+            lived = first.pid == last.pid and len(its) >= 5
+            grown = f"{growth(its):+.1%}, " if lived else ""
             say(
                 f"  {name:12} {first.mebibytes:5.0f} to {last.mebibytes:5.0f} MiB, {grown}"
                 f"{first.descriptors} to {last.descriptors} descriptors, "

@@ -13,6 +13,11 @@ _GROWTH: Final = 2.0
 # Of a soak. Buffers and caches of a process find their size in the first fifth of it.
 _SOAK_GROWTH: Final = 0.05
 _FIFTHS: Final = 5
+# Idle connections of the last round, and threads that a pool has not needed before.
+_SOAK_DESCRIPTORS: Final = 32
+_SOAK_THREADS: Final = 4
+# Keep the logs of all rounds, and grow with them.
+_KEEPERS: Final = "nats-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ def leaks(before: Mapping[str, Footprint], after: Mapping[str, Footprint]) -> It
     """What processes hold that lived through it, beyond what rest explains."""
     for name, now in after.items():
         then = before.get(name)
-        if then is None or then.pid != now.pid:
+        if then is None or then.pid != now.pid or name.startswith(_KEEPERS):
             continue
         if now.descriptors > then.descriptors + _DESCRIPTORS:
             yield f"{name} held {then.descriptors} file descriptors, and holds {now.descriptors}"
@@ -49,24 +54,44 @@ def leaks(before: Mapping[str, Footprint], after: Mapping[str, Footprint]) -> It
             yield f"{name} had {then.mebibytes:.0f} MiB, and has {now.mebibytes:.0f}"
 
 
-def growth(mebibytes: Sequence[float]) -> float:
+def growth(held: Sequence[float]) -> float:
     """By what share the last fifth of a soak's rounds is above the second, by their medians.
 
     Raises ValueError where there are fewer than five rounds.
     """
-    size = len(mebibytes) // _FIFTHS
+    second, last = _second_and_last(held)
+    return last / second - 1
+
+
+def _second_and_last(held: Sequence[float]) -> tuple[float, float]:
+    size = len(held) // _FIFTHS
     if size == 0:
         raise ValueError("a soak has five rounds at least")
-    second, last = mebibytes[size : 2 * size], mebibytes[-size:]
-    return statistics.median(last) / statistics.median(second) - 1
+    return statistics.median(held[size : 2 * size]), statistics.median(held[-size:])
 
 
 def not_flat(rounds: Sequence[Mapping[str, Footprint]]) -> Iterator[str]:
-    """Processes that lived through a soak and grew by more than 5 % after its beginning."""
+    """Processes that lived through a soak and hold more after its beginning: memory above 5 %."""
+    if len(rounds) < _FIFTHS:
+        yield f"a soak of {len(rounds)} rounds says nothing: it takes {_FIFTHS}"
+        return
     for name, first in rounds[0].items():
-        lived = all(each[name].pid == first.pid for each in rounds)
-        grown = growth([each[name].mebibytes for each in rounds])
-        if not lived:
+        if name.startswith(_KEEPERS):
+            continue
+        lived = [each[name] for each in rounds if name in each and each[name].pid == first.pid]
+        if len(lived) < len(rounds):
             yield f"{name} did not live through the soak"
-        elif grown > _SOAK_GROWTH:
-            yield f"{name} grew by {grown:.1%} in a soak"
+        else:
+            yield from _grown(name, lived)
+
+
+def _grown(name: str, lived: Sequence[Footprint]) -> Iterator[str]:
+    grown = growth([each.mebibytes for each in lived])
+    if grown > _SOAK_GROWTH:
+        yield f"{name} grew by {grown:.1%} in a soak"
+    second, last = _second_and_last([each.descriptors for each in lived])
+    if last > second + _SOAK_DESCRIPTORS:
+        yield f"{name} held {second:.0f} file descriptors in a soak, and holds {last:.0f}"
+    second, last = _second_and_last([each.threads for each in lived])
+    if last > second + _SOAK_THREADS:
+        yield f"{name} had {second:.0f} threads in a soak, and has {last:.0f}"

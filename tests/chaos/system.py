@@ -92,9 +92,17 @@ class System:
         return tuple(Leader) if self._topology is Topology.THREE else ()
 
     @property
+    def services(self) -> tuple[str, ...]:
+        """The names of all services."""
+        return tuple(self._services)
+
+    @property
     def pids(self) -> dict[str, int]:
-        """Of the services, as they run now."""
-        return {name: service.pid for name, service in self._services.items()}
+        """Of all that runs now."""
+        running = {
+            name: service.pid for name, service in self._services.items() if service.status is None
+        }
+        return running | {name: each.pid for name, each in self._nats.items() if each.running}
 
     @property
     def nats_url(self) -> str:
@@ -106,7 +114,7 @@ class System:
         """The witness."""
         return f"http://127.0.0.1:{self.simulator_port}"
 
-    async def strike(self, fault: FaultPlan) -> list[str]:
+    async def strike(self, fault: FaultPlan) -> str:
         """Does it, and returns when it is over: what was killed works again.
 
         Says what was struck; of a nats-server also which streams it led.
@@ -114,15 +122,15 @@ class System:
         if fault.target in set(Wire):
             async with self._lock(fault.target):
                 await self.lines[Wire(fault.target)].strike(fault)
-            return [f"{fault.blow}, {fault.target}"]
+            return f"{fault.blow}, {fault.target}"
         if fault.target in self._services:
             async with self._lock(fault.target):
                 await self._strike_service(fault.target, fault)
-            return [f"{fault.blow}, {fault.target}"]
+            return f"{fault.blow}, {fault.target}"
         name, led = await self._aim(fault.target)
         async with self._lock(name):
             await self._strike_nats(name, fault)
-        return [f"{fault.blow}, {name}", *(f"{fault.blow}, {each} (its server's)" for each in led)]
+        return ", ".join([fault.blow, name, *led])
 
     async def rest(self) -> list[str]:
         """Starts again what has ended by itself, and waits until every service is ready.

@@ -28,6 +28,25 @@ def test_a_process_that_is_another_one_now_proves_nothing() -> None:
     ]
 
 
+def test_descriptors_and_threads_are_counted_too() -> None:
+    rounds = [
+        {"worker-1": Footprint(1, 10 + 5 * number, 2 + number, 100.0)} for number in range(20)
+    ]
+    assert list(not_flat(rounds)) == [
+        "worker-1 held 38 file descriptors in a soak, and holds 98",
+        "worker-1 had 8 threads in a soak, and has 20",
+    ]
+
+
+def test_what_keeps_the_logs_may_grow() -> None:
+    rounds = [{"nats-1": Footprint(number, 10, 2, 100.0 * number)} for number in range(1, 10)]
+    assert not list(not_flat(rounds))
+
+
+def test_a_short_soak_is_a_complaint() -> None:
+    assert list(not_flat(soak(*[100] * 4))) == ["a soak of 4 rounds says nothing: it takes 5"]
+
+
 def test_four_rounds_are_no_soak() -> None:
     with pytest.raises(ValueError, match="five rounds"):
         growth([100] * 4)
