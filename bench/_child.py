@@ -153,6 +153,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return sorted(int(child) for each in lists for child in each.read_text("utf-8").split())
+
+
 def resident_bytes(pid: int) -> int:
     """Memory of a process, without what the kernel holds for its sockets."""
     pages = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench._child import children_of
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
 from tests.support.services import ServiceProcess
@@ -148,12 +149,6 @@ def _servers(directory: Path, number: int) -> list[NatsServer]:
         )
         for port in routes
     ]
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return sorted(int(child) for each in lists for child in each.read_text("utf-8").split())
 
 
 def allow_many_files() -> None:

@@ -42,6 +42,11 @@ class Seen:
     seconds: float = 0.0
     ended: float = 0.0
 
+    def deceived(self, expected: str) -> bool:
+        """Whether it took for an answer what was none."""
+        cut_off = not self.left and not self.error and self.text != expected
+        return cut_off or not expected.startswith(self.text)
+
     def words(self, expected: str) -> str:
         """For a person."""
         got = f"{len(self.text.split())} of {self.tokens} tokens"
@@ -71,6 +76,13 @@ class Fate:
     waited: float = 0.0
     calls: list[dict[str, Any]] = field(default_factory=list)
     job: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """The client was deceived, or had no whole answer even when it asked again."""
+        expected = self.asked.expected
+        again = self.again is not None and self.again.text != expected
+        return again or self.first.deceived(expected)
 
     def seen(self) -> str:
         return self.first.words(self.asked.expected)

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Final
 
 from bench._child import Answer, quantile, serve
-from bench._litellm_wire import Exchange, Wires, body_of, read
+from bench._litellm_wire import Exchange, Reply, Wires, body_of, read
 from tidegate.simulator.answer import answer
 
 _SEED: Final = 1
@@ -39,7 +39,7 @@ async def closed(
     # Callers who began together end together: what a window of time cuts off would be chance.
     elapsed = time.perf_counter() - begin
     summary = _summary(exchanges, tokens)
-    return summary | {"rate": summary["answered"] / elapsed}
+    return summary | {"rate": summary["right"] / elapsed}
 
 
 async def paced(
@@ -60,38 +60,44 @@ async def paced(
     async with asyncio.timeout(seconds + _BOUND):
         exchanges = await asyncio.gather(*(ask(number) for number in range(int(rate * seconds))))
     wires.close()
-    return _summary(exchanges, tokens) | {"rate": rate}
+    elapsed = time.perf_counter() - begin
+    summary = _summary(exchanges, tokens)
+    return summary | {"rate": summary["right"] / elapsed}
 
 
 def _summary(exchanges: list[Exchange], tokens: int) -> Answer:
-    """Milliseconds; `problems` counts whatever was not the right answer."""
+    """Milliseconds of the right, whole answers; `problems` counts whatever was none."""
     problems: Counter[str] = Counter()
-    first, whole, chunks = [], [], []
+    first, whole, chunks = [], [], 0
     for exchange in exchanges:
-        if problem := exchange.error:
+        reply = None if exchange.error else read(exchange)
+        if problem := _problem(exchange, reply, tokens):
             problems[problem] += 1
-            continue
-        reply = read(exchange)
-        if reply.status != 200:
-            problems[f"{reply.status} {reply.text}"] += 1
-        elif reply.text != answer(_SEED, exchange.body["messages"], tokens).text():
-            problems["wrong text"] += 1
-        elif not reply.complete:
-            problems["no end"] += 1
-        first.append((reply.first - exchange.due) * 1e3)
-        whole.append((exchange.last - exchange.due) * 1e3)
-        chunks.append(reply.chunks)
+        elif reply is not None:
+            first.append((reply.first - exchange.due) * 1e3)
+            whole.append((exchange.last - exchange.due) * 1e3)
+            chunks += reply.chunks
     late = [(exchange.sent - exchange.due) * 1e3 for exchange in exchanges]
     return {
-        "answered": len(whole),
-        "chunks": sum(chunks),
+        "asked": len(exchanges),
+        "right": len(whole),
+        "chunks": chunks,
+        "first": first,
+        "whole": whole,
         "late_p99": quantile(late, 0.99),
         "problems": dict(problems),
-    } | {
-        f"{name}_{label}": quantile(series, q)
-        for name, series in (("first", first), ("whole", whole))
-        for label, q in (("p50", 0.5), ("p99", 0.99))
     }
+
+
+def _problem(exchange: Exchange, reply: Reply | None, tokens: int) -> str:
+    """Why it does not count as an answer, if it does not."""
+    if reply is None:
+        return exchange.error
+    if reply.status != 200:
+        return f"{reply.status} {reply.text}"
+    if reply.text != answer(_SEED, exchange.body["messages"], tokens).text():
+        return "wrong text"
+    return "" if reply.complete else "no end"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench._child import Answer, Child, Costs, resident_bytes, until_quiet
+from bench._child import Answer, Child, Costs, quantile, resident_bytes, until_quiet
 from bench._litellm_sides import Side, World
 
 STREAM_TOKENS: Final = 60
@@ -31,14 +31,24 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One load through one side. `cpu`: microseconds per answer, by process."""
+    """One load through one side. `cpu`: microseconds per right, whole answer, by process."""
 
     answer: Answer
     cpu: dict[str, float]
     others: float
 
-    def figure(self, name: str) -> float:
-        return float(self.answer[name])
+    @property
+    def rate(self) -> float:
+        """Right, whole answers a second."""
+        return float(self.answer["rate"])
+
+    @property
+    def failed(self) -> int:
+        return int(self.answer["asked"] - self.answer["right"])
+
+    def ms(self, series: str) -> list[float]:
+        """`first` or `whole`, of each answer since it was due."""
+        return [float(each) for each in self.answer[series]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +62,13 @@ class Round:
         """Cores that other work took, in the turn where it was most."""
         return max(turn.others for turn in self.turns.values())
 
-    def added(self, side: str, name: str) -> float:
-        """By how much a side's figure is above the direct call's."""
-        return self.turns[side].figure(name) - self.turns["direct"].figure(name)
-
 
 @dataclass(slots=True)
 class Load:
-    """One kind of load and its rounds."""
+    """One kind of load, the sides that take it, and its rounds."""
 
     title: str
+    sides: tuple[Side, ...]
     command: str
     pace: dict[str, float]
     how: dict[str, Any]
@@ -84,32 +91,31 @@ class Figures:
 
     def problems(self, side: str) -> int:
         """A side's answers that were missing, wrong or incomplete."""
-        return sum(
-            sum(made.turns[side].answer["problems"].values())
-            for load in self.loads
-            for made in load.rounds
-        )
+        return sum(made.turns[side].failed for load in self.loads for made in load.rounds)
 
 
-def _figures(options: Options) -> Figures:
+def _figures(world: World, options: Options) -> Figures:
     whole = {"seconds": options.closed_seconds, "tokens": WHOLE_TOKENS, "at_once": options.at_once}
     paced = {"seconds": options.paced_seconds, "tokens": WHOLE_TOKENS, "stream": False}
     streams = {"seconds": options.stream_seconds, "tokens": STREAM_TOKENS, "stream": True}
+    paced |= {"rate": options.rate}
+    streams |= {"rate": options.stream_rate}
+    sides, callers = world.sides, f"{options.at_once} callers"
     return Figures(
-        Load(f"whole answers, {options.at_once} callers", "closed", _AT_ONCE, whole),
-        Load("whole answers, paced", "paced", _SHORTLY, paced | {"rate": options.rate}),
-        Load("streams, paced", "paced", _STREAMED, streams | {"rate": options.stream_rate}),
+        Load(f"whole answers, {callers}", (*sides, world.crowd), "closed", _AT_ONCE, whole),
+        Load(f"whole answers, paced, {options.rate:g}/s", sides, "paced", _SHORTLY, paced),
+        Load(f"streams, paced, {options.stream_rate:g}/s", sides, "paced", _STREAMED, streams),
     )
 
 
 async def measure(world: World, options: Options) -> Figures:
     """Warms all sides up, then takes the rounds."""
-    figures = _figures(options)
+    figures = _figures(world, options)
     async with Child("bench._litellm_load") as child:
         salt = 0
         for load in figures.loads:
             await world.provider.behave(**load.pace)
-            for side in world.sides:
+            for side in load.sides:
                 # The first requests of a process pay for what it makes once.
                 await _ask(child, load, side, salt, seconds=1.0)
         figures.idle = _resident(world)
@@ -125,12 +131,12 @@ async def measure(world: World, options: Options) -> Figures:
 
 async def _round(world: World, child: Child, load: Load, salt: int, quiet: float) -> Round:
     turns = {}
-    for side in _in_turn(world.sides, salt):
+    for side in _in_turn(load.sides, salt):
         await until_quiet(quiet)
         costs = Costs(world.pids() | {"load": child.pid})
         answer = await _ask(child, load, side, salt)
         others = costs.cores()["others"]
-        turns[side.name] = Turn(answer, costs.each(answer["answered"]), others)
+        turns[side.name] = Turn(answer, costs.each(answer["right"]), others)
     return Round(turns)
 
 
@@ -154,13 +160,13 @@ def _tell(number: int, load: Load) -> None:
         answer = turn.answer
         problems = f", PROBLEMS {answer['problems']}" if answer["problems"] else ""
         print(
-            f"round {number}: {load.title}: {side}: {answer['answered']} answered, "
-            f"{answer['rate']:,.0f}/s, whole p50 {answer['whole_p50']:.1f} ms, load late "
+            f"round {number}: {load.title}: {side}: {answer['right']} right, {turn.failed} failed, "
+            f"{turn.rate:,.0f}/s, whole p50 {quantile(turn.ms('whole'), 0.5):.1f} ms, load late "
             f"{answer['late_p99']:.1f} ms at p99, others {turn.others:.2f} cores{problems}",
             flush=True,
         )
 
 
 def cpu_of(side: Side, turn: Turn, process: Callable[[str], bool] = bool) -> float:
-    """Microseconds per answer of a side's processes, all of them or some."""
+    """Microseconds per right answer of a side's processes, all of them or some."""
     return sum(spent for name, spent in turn.cpu.items() if name in side.pids() and process(name))

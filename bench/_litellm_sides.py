@@ -1,6 +1,6 @@
 """The sides of bench.litellm: the simulator asked directly, LiteLLM's proxy, and Tidegate.
 
-All three are up for the whole run and asked in turns; who is not asked idles. Every process is
+All are up for the whole run and asked in turns; who is not asked idles. Every process is
 ended by its own pid.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from bench._child import ROOT
+from bench._child import ROOT, children_of
 from tests.support.platform import Platform
 from tests.support.ports import free_port
 
@@ -72,10 +72,11 @@ class Side:
 
 
 class LiteLlm:
-    """The proxy as one process, which is started again at once when it was killed."""
+    """The proxy of so many worker processes; one alone is started again at once when killed."""
 
-    def __init__(self, directory: Path, provider: str) -> None:
+    def __init__(self, directory: Path, provider: str, workers: int = 1) -> None:
         self.port = free_port()
+        self._workers = workers
         self._directory = directory
         self._config = directory / "litellm.yaml"
         self._config.write_text(_CONFIG.format(provider=provider, key=_MASTER_KEY))
@@ -83,20 +84,23 @@ class LiteLlm:
 
     @property
     def side(self) -> Side:
-        return Side(
-            "LiteLLM",
-            self.port,
-            _MASTER_KEY,
-            lambda: {"litellm": self._pid},
-            {"its process": self._kill},
-        )
+        name = "LiteLLM" if self._workers == 1 else f"LiteLLM, {self._workers} workers"
+        victims: dict[str, Kill] = {"its process": self._kill} if self._workers == 1 else {}
+        return Side(name, self.port, _MASTER_KEY, self._pids, victims)
 
     async def start(self) -> None:
         """Starts it with an environment of its own: nothing of this shell's."""
         with (self._directory / "litellm.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(str(ENVIRONMENT / "bin" / "litellm"), "--config", str(self._config)),
-                *("--host", "127.0.0.1", "--port", str(self.port), "--num_workers", "1"),
+                *(
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self.port),
+                    "--num_workers",
+                    str(self._workers),
+                ),
                 cwd=self._directory,
                 env={"PATH": os.defpath, "HOME": str(self._directory)} | _SETTINGS,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -108,14 +112,21 @@ class LiteLlm:
         """Ends it; what it still does is for nobody."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        for pid in (*children_of(self._pid), self._pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await self._process.wait()
 
     async def _kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
         await self.stop()
         await self.start()
+
+    def _pids(self) -> dict[str, int]:
+        """Where there are several workers, their parent is one more process."""
+        if self._workers == 1:
+            return {"litellm": self._pid}
+        children = enumerate(children_of(self._pid), 1)
+        return {"litellm's parent": self._pid} | {f"litellm {n}": pid for n, pid in children}
 
     @property
     def _pid(self) -> int:
@@ -125,15 +136,19 @@ class LiteLlm:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The sides in the order of their turns, and the simulator that all of them call."""
+    """The sides in the order of their turns, and the simulator that all of them call.
+
+    `crowd` is a LiteLLM of two workers, for the load that wants all the CPU there is.
+    """
 
     sides: tuple[Side, ...]
+    crowd: Side
     provider: "Provider"
 
     def pids(self) -> dict[str, int]:
         """All servers."""
         found = {"simulator": self.provider.pid()}
-        for side in self.sides:
+        for side in (*self.sides, self.crowd):
             found |= side.pids()
         return found
 
@@ -183,7 +198,7 @@ class Provider:
 
 @asynccontextmanager
 async def world(directory: Path) -> AsyncIterator[World]:
-    """`tidegate up --no-cache` with its simulator, and a LiteLLM proxy beside it."""
+    """`tidegate up --no-cache` with its simulator, and LiteLLM's proxies beside it."""
     platform = Platform(
         directory, "--simulator", "--no-cache", settings={"TIDEGATE_LOG_LEVEL": "error"}
     )
@@ -191,14 +206,15 @@ async def world(directory: Path) -> AsyncIterator[World]:
         port = platform.port("simulator")
         provider = Provider(f"http://127.0.0.1:{port}", partial(platform.pid_of, "simulator"))
         proxy = LiteLlm(directory, provider.base)
+        crowd = LiteLlm(directory, provider.base, workers=2)
         sides = (Side("direct", port, "simulated"), proxy.side, _tidegate(platform))
         try:
-            await proxy.start()
-            for side in sides:
+            await asyncio.gather(proxy.start(), crowd.start())
+            for side in (*sides, crowd.side):
                 await side.until_up()
-            yield World(sides, provider)
+            yield World(sides, crowd.side, provider)
         finally:
-            await proxy.stop()
+            await asyncio.gather(proxy.stop(), crowd.stop())
 
 
 def _tidegate(platform: Platform) -> Side:
