@@ -11,7 +11,7 @@ import msgspec
 import nats
 import nats.errors
 
-from tests.support.nats_server import NatsServer
+from tests.chaos.mortals import Server
 from tests.support.ports import free_port
 
 _CLUSTER: Final = 3
@@ -33,22 +33,20 @@ class Topology(StrEnum):
     THREE = "three, R3"
 
 
-def servers(directory: Path, topology: Topology) -> dict[str, NatsServer]:
+def servers(directory: Path, topology: Topology) -> dict[str, Server]:
     """By name, not started."""
     if topology is not Topology.THREE:
         sync = "sync_interval: always" if topology is Topology.ALWAYS else ""
-        return {"nats-1": NatsServer(directory, config=_CONFIG, jetstream=sync)}
+        return {"nats-1": Server(directory, config=_CONFIG, jetstream=sync)}
     ports = {f"nats-{number + 1}": free_port() for number in range(_CLUSTER)}
     peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports.values())
     return {
-        name: NatsServer(
-            directory, config=_CONFIG + _PEER.format(name=name, port=port, peers=peers)
-        )
+        name: Server(directory, config=_CONFIG + _PEER.format(name=name, port=port, peers=peers))
         for name, port in ports.items()
     }
 
 
-async def leaders(running: Mapping[str, NatsServer], streams: list[str]) -> dict[str, str]:
+async def leaders(running: Mapping[str, Server], streams: list[str]) -> dict[str, str]:
     """The names of the servers that lead these streams, of those that can be found out now."""
     for server in running.values():
         with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):

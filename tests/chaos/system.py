@@ -9,28 +9,21 @@ The simulated provider is the judge's witness, so it is never struck; its wire i
 
 import asyncio
 import contextlib
-import os
 import secrets
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
+from tests.chaos.mortals import READY_SECONDS, Mortal, Service, revive, strike
 from tests.chaos.peers import bypasses, peers_of
-from tests.chaos.plan import Blow, FaultPlan, Leader, Wire
+from tests.chaos.plan import FaultPlan, Leader, Wire
 from tests.chaos.servers import Topology, leaders, servers
 from tests.chaos.wires import Line
-from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
-from tests.support.services import ServiceProcess
 
 MODEL: Final = "sim-small"
 _EACH: Final = 2
 _SERVICES: Final = ("gateway", "streaming", "worker")
-_STARTS: Final = 10
-# Blows go on while a service starts, on a machine that is busy.
-_READY_SECONDS: Final = 90.0
-_LAST_WORDS: Final = 1_500
 # One reader's absence, one retry, one stall: short, so that a round sees them all.
 _PATIENCE: Final = {
     "TIDEGATE_LINGER_SECONDS": "2",
@@ -57,15 +50,6 @@ models:
 """
 
 
-class _Service(ServiceProcess):
-    """A service that can be asked whether it still runs."""
-
-    @property
-    def status(self) -> int | None:
-        """Its exit status, once it has ended."""
-        return self._process.returncode if self._process is not None else None
-
-
 class System:
     """Everything, started in order. `processes` are the names of those that may be struck."""
 
@@ -73,12 +57,12 @@ class System:
         self._directory = directory
         self._topology = topology
         self._stack = contextlib.AsyncExitStack()
-        self._services: dict[str, _Service] = {}
+        self._services: dict[str, Service] = {}
         self._nats = servers(directory, topology)
         self._busy: dict[str, asyncio.Lock] = {}
         self.simulator_port = free_port()
         # Of processes that were not killed, and whatever else is wrong with them.
-        self.deaths: list[str] = []
+        self._wrong: list[str] = []
         self.lines: dict[Wire, Line] = {}
 
     @property
@@ -99,10 +83,7 @@ class System:
     @property
     def pids(self) -> dict[str, int]:
         """Of all that runs now."""
-        running = {
-            name: service.pid for name, service in self._services.items() if service.status is None
-        }
-        return running | {name: each.pid for name, each in self._nats.items() if each.running}
+        return {name: each.pid for name, each in self._mortals.items() if not each.ended}
 
     @property
     def nats_url(self) -> str:
@@ -123,13 +104,9 @@ class System:
             async with self._lock(fault.target):
                 await self.lines[Wire(fault.target)].strike(fault)
             return f"{fault.blow}, {fault.target}"
-        if fault.target in self._services:
-            async with self._lock(fault.target):
-                await self._strike_service(fault.target, fault)
-            return f"{fault.blow}, {fault.target}"
         name, led = await self._aim(fault.target)
         async with self._lock(name):
-            await self._strike_nats(name, fault)
+            self._wrong += await strike(name, self._mortals[name], fault)
         return ", ".join([fault.blow, name, *led])
 
     async def rest(self) -> list[str]:
@@ -137,17 +114,16 @@ class System:
 
         Returns what is wrong, this and all that was since the last time.
         """
-        for name, server in self._nats.items():
-            if not server.running:
-                self.deaths.append(f"{name} ended by itself: {_last_words(server)}")
-                await self._start_nats(name)
-        for name, service in self._services.items():
-            if service.status is not None:
-                self._mourn(name, service)
-                await self._start_service(name)
+        for name, mortal in self._mortals.items():
+            self._wrong += await revive(name, mortal)
         await asyncio.gather(*(self._is_ready(name) for name in self._services))
-        deaths, self.deaths = [*self.deaths, *self._bypasses()], []
-        return deaths
+        wrong, self._wrong = [*self._wrong, *self._bypasses()], []
+        return wrong
+
+    @property
+    def _mortals(self) -> dict[str, Mortal]:
+        # Services are not ready without NATS.
+        return {**self._nats, **self._services}
 
     def _bypasses(self) -> Iterator[str]:
         """A wire that is struck must be the only way."""
@@ -156,7 +132,7 @@ class System:
             {
                 name: peers_of(service.pid)
                 for name, service in self._services.items()
-                if name != "simulator" and service.status is None
+                if name != "simulator" and not service.ended
             },
             behind={wire: line.targets for wire, line in lines.items()},
             before={wire: line.ports for wire, line in lines.items()},
@@ -168,7 +144,9 @@ class System:
         return self._busy.setdefault(target, asyncio.Lock())
 
     async def _aim(self, target: str) -> tuple[str, list[Leader]]:
-        """The nats-server that is meant, and what it leads."""
+        """The process that is meant, and what it leads."""
+        if target not in self._nats and target not in set(Leader):
+            return target, []
         if self._topology is not Topology.THREE:
             return target, []
         led = await leaders(self._nats, [each.name for each in Leader])
@@ -227,9 +205,7 @@ class System:
                 self._add(f"{name}-{index + 1}", name, common | own)
         for service in self._services.values():
             await service.launch()
-        await asyncio.gather(
-            *(each.until_ready(_READY_SECONDS) for each in self._services.values())
-        )
+        await asyncio.gather(*(each.until_ready(READY_SECONDS) for each in self._services.values()))
         await self._line(Wire.GATEWAY, *http, *grpc)
         await self._line(Wire.STREAMING, *sockets, *sse)
 
@@ -237,7 +213,7 @@ class System:
         self, name: str, service: str, environ: dict[str, str], health: int | None = None
     ) -> None:
         port = free_port() if health is None else health
-        self._services[name] = _Service(service, self._directory, port, **environ)
+        self._services[name] = Service(service, self._directory, port, **environ)
 
     async def _line(self, wire: Wire, *targets: int) -> Line:
         line = self.lines[wire] = Line(*targets)
@@ -245,73 +221,8 @@ class System:
             await self._stack.enter_async_context(proxy)
         return line
 
-    async def _strike_service(self, name: str, fault: FaultPlan) -> None:
-        service = self._services[name]
-        if service.status is not None:
-            # It was not us: a kill would hide it.
-            self._mourn(name, service)
-        elif fault.blow is not Blow.KILL:
-            async with _frozen(service.pid, fault.seconds):
-                return
-        await service.kill()
-        await asyncio.sleep(fault.seconds)
-        await self._start_service(name)
-
-    async def _start_service(self, name: str) -> None:
-        service = self._services[name]
-        for _ in range(_STARTS):
-            await service.launch()
-            try:
-                return await service.until_ready(_READY_SECONDS)
-            except RuntimeError:
-                self._mourn(name, service)
-            except TimeoutError:
-                self.deaths.append(f"{name} is not ready: {_last_words(service)}")
-                return
-        self.deaths.append(f"{name} cannot be started")
-
-    def _mourn(self, name: str, service: _Service) -> None:
-        self.deaths.append(
-            f"{name} ended by itself, with status {service.status}: {_last_words(service)}"
-        )
-
-    async def _strike_nats(self, name: str, fault: FaultPlan) -> None:
-        server = self._nats[name]
-        if not server.running:
-            self.deaths.append(f"{name} ended by itself: {_last_words(server)}")
-        elif fault.blow is not Blow.KILL:
-            async with _frozen(server.pid, fault.seconds):
-                return
-        await server.kill()
-        await asyncio.sleep(fault.seconds)
-        await self._start_nats(name)
-
-    async def _start_nats(self, name: str) -> None:
-        server = self._nats[name]
-        for _ in range(_STARTS):
-            try:
-                return await server.start()
-            except (RuntimeError, TimeoutError) as error:
-                self.deaths.append(f"{name} did not start: {str(error)[-_LAST_WORDS:]}")
-        self.deaths.append(f"{name} cannot be started")
-
     async def _is_ready(self, name: str) -> None:
         try:
-            await self._services[name].until_ready(_READY_SECONDS)
+            await self._services[name].until_ready(READY_SECONDS)
         except (RuntimeError, TimeoutError) as error:
-            self.deaths.append(f"{name} is not ready: {str(error)[-_LAST_WORDS:]}")
-
-
-def _last_words(process: ServiceProcess | NatsServer) -> str:
-    return process.log.read_text(encoding="utf-8")[-_LAST_WORDS:]
-
-
-@contextlib.asynccontextmanager
-async def _frozen(pid: int, seconds: float) -> AsyncIterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(seconds)
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+            self._wrong.append(f"{name} is not ready: {error!r}")
