@@ -7,19 +7,15 @@ streaming that carries many jobs. Both note when the bytes of a token came.
 import asyncio
 import time
 from collections.abc import Callable
-from struct import Struct
 from typing import Final, cast
 
 import msgspec
 
 from bench._latency_calls import Call, decode
-from bench._resume_clients import Socket
+from bench._websocket import PING, TEXT, Socket, split
 
 _TOKEN: Final = b'"delta":{"content":'
 _END: Final = b"\r\n0\r\n\r\n"
-_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A
-_medium = Struct("!H")
-_long = Struct("!Q")
 
 
 class Stream(asyncio.Protocol):
@@ -114,19 +110,16 @@ class Feed(Socket):
 
     def follow(self, job_id: str, call: Call) -> None:
         self._calls[job_id] = call
-        self.subscribe(job_id, 0, 0)
+        self.subscribe(job_id, 0)
 
-    def data_received(self, data: bytes) -> None:
-        if not self.open.done():
-            super().data_received(data)
-            return
+    def take(self, data: bytes) -> None:
         now = time.perf_counter()
         frames, self._rest = split(self._rest + data)
         for kind, payload in frames:
-            if kind == _TEXT:
+            if kind == TEXT:
                 self._take(payload, now)
-            elif kind == _PING:
-                self.transport.write(bytes((_PONG, 0x80 | len(payload))) + bytes(4) + payload)
+            elif kind == PING:
+                self.pong(payload)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -145,20 +138,3 @@ class Feed(Socket):
         if not call.ended:
             call.problem, call.ended = problem, time.perf_counter()
             self._done()
-
-
-def split(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """A server's whole frames, as first byte and payload, and the bytes after them."""
-    frames, at = [], 0
-    while len(data) >= at + 2:
-        size, begin = data[at + 1], at + 2
-        if size >= 126:
-            kind = _medium if size == 126 else _long
-            if len(data) < begin + kind.size:
-                break
-            size, begin = kind.unpack_from(data, begin)[0], begin + kind.size
-        if len(data) < begin + size:
-            break
-        frames.append((data[at], data[begin : begin + size]))
-        at = begin + size
-    return frames, data[at:]
