@@ -4,7 +4,7 @@ A complaint is something that a user lost, or was told wrongly; a round without 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,7 +68,7 @@ def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
     for job_id in ledger.jobs:
         its = calls.get(job_id, [])
         verdict.complaints += [
-            f"{job_id}: {each}" for each in _of_a_job(job_id, ledger, its, plans.get(job_id))
+            f"{job_id}: {each}" for each in _of_a_job(job_id, ledger, its, plans)
         ]
         _count(verdict, ledger.jobs[job_id], ledger.logs[job_id], its)
     return verdict
@@ -145,12 +145,13 @@ def _of_a_cancel(told: Told, job: Job) -> Iterator[str]:
 
 
 def _of_a_job(
-    job_id: str, ledger: Ledger, calls: list[Call], plan: JobPlan | None
+    job_id: str, ledger: Ledger, calls: list[Call], plans: Mapping[str, JobPlan]
 ) -> Iterator[str]:
     job, log = ledger.jobs[job_id], ledger.logs[job_id]
     yield from _of_a_log(log, job)
-    if plan is not None:
-        yield from wrong_texts(log, job["state"], answer_to(plan))
+    if job_id in plans:
+        yield from wrong_texts(log, job["state"], answer_to(plans[job_id]))
+        yield from _of_the_source(plans[job_id], job, plans)
     yield from of_the_calls(log, job_id, calls)
     yield from of_the_bill(log, job, calls)
     yield from of_the_stop(job, calls)
@@ -158,6 +159,14 @@ def _of_a_job(
         after = job["finished_at"] - job["deadline"]
         if after > _EXPIRY_GRACE + DEAF_SECONDS:
             yield f"it expired {after:.0f} s after its deadline"
+
+
+def _of_the_source(plan: JobPlan, job: Job, plans: Mapping[str, JobPlan]) -> Iterator[str]:
+    """Questions of a round differ by their numbers, which the cache must tell apart."""
+    cache = job["cache"] or {}
+    source = plans.get(cache.get("source", ""))
+    if source is not None and source.question != plan.question:
+        yield f"it was asked {plan.question!r} and given what {source.question!r} was, {cache}"
 
 
 def _of_a_log(log: list[Frame], job: dict[str, Any]) -> Iterator[str]:

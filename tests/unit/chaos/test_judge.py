@@ -1,5 +1,6 @@
 """The judge of `make chaos` must see every lie: a suite whose judge sleeps proves nothing."""
 
+import dataclasses
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -251,6 +252,18 @@ def test_one_job_given_to_two_clients_is_a_complaint() -> None:
     assert any(
         "was given to 2 clients" in each for each in judge([told(), told()], ledger()).complaints
     )
+
+
+def test_an_answer_to_another_question_is_a_complaint() -> None:
+    """Even where both have the same words, as short answers may."""
+    said, other, found = told(), told(), ledger()
+    other.job_id, other.plan = "job_2", dataclasses.replace(other.plan, question="Round 2?")
+    found.jobs[JOB]["cache"] = {"tier": "semantic", "source": "job_2"}
+    assert any(
+        "and given what 'Round 2?'" in each for each in judge([said, other], found).complaints
+    )
+    other.plan = said.plan
+    assert not any("and given what" in each for each in judge([said, other], found).complaints)
 
 
 def test_an_event_out_of_order_is_told_by_the_client_itself() -> None:
