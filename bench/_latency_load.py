@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from bench._child import Answer, serve
+from bench._http_wire import HOST, post
 from bench._latency_calls import Call, Load, figures
 from bench._latency_wires import Feed, Stream
 from bench._ticker import TICK, Ticker
 from bench._wires import KEY, HttpWire
 
-_HOST: Final = "127.0.0.1"
 _JOBS_OF_A_SOCKET: Final = 100
 _CONNECTING: Final = 50
 _LEAD_SECONDS: Final = 0.2
@@ -66,7 +66,8 @@ class Direct:
 
     def send(self, call: Call) -> None:
         body = msgspec.json.encode(self._this.load.request(call.number) | {"stream": True})
-        self._streams[call.number].send(call, body)
+        request = post("/v1/chat/completions", self._port, "any", body)
+        self._streams[call.number].send(call, request)
 
     def close(self) -> None:
         for stream in self._streams:
@@ -106,10 +107,7 @@ class Jobs:
 
     def _create(self, number: int) -> bytes:
         body = msgspec.json.encode({"request": self._this.load.request(number)})
-        return (
-            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %b\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        ) % (KEY.encode(), len(body), body)
+        return post("/v1/jobs", self._http, KEY, body)
 
     def _created(self, call: Call, job_id: str) -> None:
         call.created = time.perf_counter()
@@ -126,7 +124,7 @@ async def _connect_many(make: Any, port: int, number: int) -> list[Any]:
     while len(made) < number:
         some = min(_CONNECTING, number - len(made))
         pairs = await asyncio.gather(
-            *(loop.create_connection(make, _HOST, port) for _ in range(some))
+            *(loop.create_connection(make, HOST, port) for _ in range(some))
         )
         made += [protocol for _, protocol in pairs]
     return made

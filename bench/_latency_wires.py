@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final, cast
 
-import msgspec
-
+from bench._http_wire import dechunked, deltas
 from bench._latency_calls import Call, decode
 from bench._websocket import PING, TEXT, Socket, split
 
@@ -30,12 +29,9 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
-    def send(self, call: Call, body: bytes) -> None:
+    def send(self, call: Call, request: bytes) -> None:
         self._call = call
-        self.transport.write(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -61,42 +57,8 @@ class Stream(asyncio.Protocol):
             head, _, body = b"".join(self._chunks).partition(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 self._call.problem = self._call.problem or head[:100].decode()
-            self._call.parts += texts(dechunked(body))
-
-
-class _Delta(msgspec.Struct):
-    content: str = ""
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-
-
-def dechunked(body: bytes) -> bytes:
-    """A body without HTTP's chunks (RFC 9112, 7.1); what is cut off is left out."""
-    pieces, at = [], 0
-    while (end := body.find(b"\r\n", at)) > 0 and (size := int(body[at:end], 16)):
-        pieces.append(body[end + 2 : end + 2 + size])
-        at = end + 4 + size
-    return b"".join(pieces)
-
-
-def texts(events: bytes) -> list[str]:
-    """The tokens of server-sent events."""
-    datas = [event[6:] for event in events.split(b"\n\n") if event.startswith(b"data: {")]
-    return [
-        text
-        for data in datas
-        for each in _decode_chunk(data).choices
-        if (text := each.delta.content)
-    ]
+            texts, _ = deltas(dechunked(body))
+            self._call.parts += texts
 
 
 class Feed(Socket):

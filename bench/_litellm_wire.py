@@ -13,7 +13,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
-HOST: Final = "127.0.0.1"
+from bench._http_wire import HOST, dechunked, deltas, post
+
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 # No event ends like this, for each of them ends with two line feeds.
@@ -29,15 +30,6 @@ def body_of(question: str, tokens: int, *, stream: bool) -> dict[str, Any]:
         "max_tokens": tokens,
     }
     return body | {"stream": True} if stream else body
-
-
-def request_of(port: int, key: str, body: dict[str, Any]) -> bytes:
-    """The request as it goes over the wire."""
-    content = msgspec.json.encode(body)
-    return (
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: %b:%d\r\nAuthorization: Bearer %b\r\n"
-        b"Content-Type: application/json\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%b"
-    ) % (HOST.encode(), port, key.encode(), len(content), content)
 
 
 @dataclass(slots=True)
@@ -138,7 +130,8 @@ class Wires:
     async def ask(self, exchange: Exchange) -> None:
         """Sends the exchange's request, and returns at the end of what comes."""
         wire = self._idle.pop() if self._idle else await self._connect()
-        wire.ask(request_of(self._port, self._key, exchange.body), exchange)
+        content = msgspec.json.encode(exchange.body)
+        wire.ask(post("/v1/chat/completions", self._port, self._key, content), exchange)
         await exchange.ended.wait()
 
     def close(self) -> None:
@@ -159,13 +152,13 @@ def read(exchange: Exchange) -> Reply:
     head, _, body = raw.partition(b"\r\n\r\n")
     status = int(head[9:12])
     if _CHUNKED.search(head + b"\r\n"):
-        body = _joined(body)
+        body = dechunked(body)
     first = _moment_of_first_text(exchange, raw, len(head))
     if status != 200:
         return Reply(status, body[:200].decode(errors="replace"), 0, first, complete=False)
     if exchange.body.get("stream"):
-        deltas, complete = _deltas(body)
-        return Reply(status, "".join(deltas), len(deltas), first, complete)
+        texts, complete = deltas(body)
+        return Reply(status, "".join(texts), len(texts), first, complete)
     text = msgspec.json.decode(body)["choices"][0]["message"]["content"]
     return Reply(status, text, 1, first, complete=True)
 
@@ -178,32 +171,3 @@ def _moment_of_first_text(exchange: Exchange, raw: bytes, begin: int) -> float:
         if end <= 0:
             return moment
     return exchange.last
-
-
-def _joined(body: bytes) -> bytes:
-    """A body without its chunk framing (RFC 9112, section 7.1)."""
-    parts, at = [], 0
-    while at < len(body):
-        line_end = body.index(b"\r\n", at)
-        size = int(body[at:line_end], 16)
-        parts.append(body[line_end + 2 : line_end + 2 + size])
-        at = line_end + 2 + size + 2
-        if size == 0:
-            break
-    return b"".join(parts)
-
-
-def _deltas(body: bytes) -> tuple[list[str], bool]:
-    """The texts of a stream's chunks; whether it had a finish reason and said that it is done."""
-    deltas: list[str] = []
-    finished = done = False
-    for event in body.split(b"\n\n"):
-        data = event.removeprefix(b"data: ")
-        if data == b"[DONE]":
-            done = True
-        elif data.startswith(b"{"):
-            for choice in msgspec.json.decode(data).get("choices", ()):
-                finished |= choice.get("finish_reason") is not None
-                if text := choice["delta"].get("content"):
-                    deltas.append(text)
-    return deltas, finished and done

@@ -14,10 +14,10 @@ from functools import partial
 from struct import Struct
 from typing import Final, Protocol, cast
 
+from bench._http_wire import HOST, post
 from tidegate.v1 import jobs_pb2 as pb
 
 KEY: Final = "tidegate-dev"
-_HOST: Final = "127.0.0.1"
 _JOB_ID: Final = re.compile(rb"job_[a-z2-7]{26}")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 # Streams that share one HTTP/2 connection when all of them are in use.
@@ -107,12 +107,8 @@ class HttpDoor:
 
     def __init__(self, port: int, body: bytes) -> None:
         self.problems: Counter[str] = Counter()
-        body = b'{"request":%b}' % body
         self._port = port
-        self._request = (
-            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %b\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        ) % (port, KEY.encode(), len(body), body)
+        self._request = post("/v1/jobs", port, KEY, b'{"request":%b}' % body)
         self._wires: list[HttpWire] = []
         self._idle: list[HttpWire] = []
         self._waiting: deque[Done] = deque()
@@ -121,7 +117,7 @@ class HttpDoor:
         loop = asyncio.get_running_loop()
         for _ in range(at_once):
             make = partial(HttpWire, self._request, self.problems, self._on_idle)
-            _, wire = await loop.create_connection(make, _HOST, self._port)
+            _, wire = await loop.create_connection(make, HOST, self._port)
             self._wires.append(wire)
             self._idle.append(wire)
 
@@ -273,7 +269,7 @@ class GrpcDoor:
         loop = asyncio.get_running_loop()
         for _ in range(-(-at_once // _STREAMS)):
             make = partial(GrpcWire, self._message, self.problems)
-            _, wire = await loop.create_connection(make, _HOST, self._port)
+            _, wire = await loop.create_connection(make, HOST, self._port)
             self._wires.append(wire)
 
     def send(self, done: Done) -> None:
