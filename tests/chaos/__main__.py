@@ -13,12 +13,16 @@ are frozen where they would be killed, and one that grows by more than 5 % is a 
 """
 
 import argparse
+import contextlib
 import random
+import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -31,6 +35,7 @@ from tests.chaos.servers import Topology
 from tests.chaos.system import System
 
 _LOAD_SECONDS = 15.0
+_REMOVING_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +59,12 @@ class Total:
     """All rounds of a run."""
 
     rounds: list[tuple[Topology, Round]] = field(default_factory=list)
-    grown: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def complaints(self) -> int:
         """Of all rounds, and of the whole."""
-        return sum(len(each.verdict.complaints) for _, each in self.rounds) + len(self.grown)
+        return sum(len(each.verdict.complaints) for _, each in self.rounds) + len(self.wrong)
 
     def of(self, topology: Topology) -> list[Round]:
         """Its rounds."""
@@ -71,36 +76,65 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """Removed in the end, as soon as what the cache has started writes no more."""
+    directory = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
+    try:
+        yield directory
+    finally:
+        until = time.monotonic() + _REMOVING_SECONDS
+        while directory.exists() and time.monotonic() < until:
+            shutil.rmtree(directory, ignore_errors=True)
+            time.sleep(0.1)
+
+
 async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
-    """Each topology has its share of the seconds and of the jobs, and one round at least."""
+    """Each topology has its share of the seconds and of the jobs, and one round at least.
+
+    One that cannot be played on is given up, with a complaint, and what came before it counts.
+    """
     total = Total()
+    share = replace(
+        extent, seconds=extent.seconds / len(topologies), jobs=extent.jobs // len(topologies)
+    )
     for topology in topologies:
-        share, wanted = extent.seconds / len(topologies), extent.jobs / len(topologies)
-        with tempfile.TemporaryDirectory(prefix="tidegate-chaos-") as directory:
-            say(f"{topology}: starting")
-            async with System(Path(directory), topology) as system:
-                arena, began, asked = Arena(system, say), time.monotonic(), 0
-                while asked < wanted or time.monotonic() - began < share:
-                    plan = draw(
-                        seed,
-                        jobs=extent.round,
-                        seconds=_LOAD_SECONDS,
-                        processes=system.processes,
-                        leaders=system.leaders,
-                        spared=system.services if extent.soak else (),
-                    )
-                    say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
-                    one = await arena.play(plan)
-                    total.rounds.append((topology, one))
-                    asked += extent.round
-                    _print_round(one, extent.again(one.seed, topology))
-                    seed += 1
-                    if one.broken:
-                        say(f"{topology}: given up")
-                        break
+        try:
+            with _directory() as directory:
+                say(f"{topology}: starting")
+                async with System(directory, topology) as system:
+                    await _play(system, topology, seed, share, total)
+        except (RuntimeError, OSError, TimeoutError, ExceptionGroup) as error:
+            traceback.print_exc()
+            total.wrong.append(f"{topology} was given up: {error!r}")
+        seed += len(total.of(topology))
         if extent.soak:
-            total.grown += not_flat([each.footprints for each in total.of(topology)])
+            total.wrong += not_flat([each.footprints for each in total.of(topology)])
     return total
+
+
+async def _play(
+    system: System, topology: Topology, seed: int, extent: Extent, total: Total
+) -> None:
+    arena, began, asked = Arena(system, say), time.monotonic(), 0
+    while asked < extent.jobs or time.monotonic() - began < extent.seconds:
+        plan = draw(
+            seed,
+            jobs=extent.round,
+            seconds=_LOAD_SECONDS,
+            processes=system.processes,
+            leaders=system.leaders,
+            spared=system.services if extent.soak else (),
+        )
+        say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
+        one = await arena.play(plan)
+        total.rounds.append((topology, one))
+        _print_round(one, extent.again(one.seed, topology))
+        if one.broken:
+            say(f"{topology}: given up")
+            return
+        asked += extent.round
+        seed += 1
 
 
 def _print_round(one: Round, again: str) -> None:
@@ -131,9 +165,7 @@ def _print_total(total: Total, seconds: float) -> None:
     say(f"{len(total.rounds)} rounds in {seconds:.0f} s; jobs: {_told(surfaces)}")
     for name, number in sorted(blows.items()):
         say(f"  {number:4}  {name}")
-    at_servers = {name: number for name, number in blows.items() if "nats-" in name}
-    led = sum(number for name, number in at_servers.items() if "leader" in name)
-    say(f"{led} of {sum(at_servers.values())} blows at nats-servers struck the leader of a stream")
+    _print_leaders(total)
     for topology in Topology:
         if of := [each.verdict for each in total.of(topology)]:
             say(
@@ -143,9 +175,19 @@ def _print_total(total: Total, seconds: float) -> None:
                 f"{sum(len(each.complaints) for each in of)} complaints"
             )
     _print_held(total)
-    for complaint in total.grown:
+    for complaint in total.wrong:
         say(f"COMPLAINT {complaint}")
     say(f"complaints: {total.complaints}")
+
+
+def _print_leaders(total: Total) -> None:
+    """A nats-server that stands alone leads nobody."""
+    blows = Counter[str]()
+    for one in total.of(Topology.THREE):
+        blows += Counter({name: each for name, each in one.blows.items() if "nats-" in name})
+    led = sum(each for name, each in blows.items() if "leader" in name)
+    if blows:
+        say(f"{led} of {blows.total()} blows at nats-servers on R3 struck the leader of a stream")
 
 
 def _print_held(total: Total) -> None:
