@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import nats
 import nats.errors
+from nats.aio.client import Client
 
 from tests.chaos.mortals import Server
 from tests.support.ports import free_port
@@ -50,7 +51,7 @@ async def leaders(running: Mapping[str, Server], streams: list[str]) -> dict[str
     """The names of the servers that lead these streams, of those that can be found out now."""
     for server in running.values():
         with contextlib.suppress(OSError, TimeoutError, nats.errors.Error):
-            async with asyncio.timeout(_ASKING_SECONDS):
+            async with asyncio.timeout(2 * _ASKING_SECONDS):
                 if led := await _ask(server.url, streams):
                     return led
     return {}
@@ -59,14 +60,20 @@ async def leaders(running: Mapping[str, Server], streams: list[str]) -> dict[str
 async def _ask(url: str, streams: list[str]) -> dict[str, str]:
     client = await nats.connect(url, allow_reconnect=False, error_cb=_ignore)
     try:
-        led: dict[str, str] = {}
-        for stream in streams:
-            answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_ASKING_SECONDS)
-            cluster = msgspec.json.decode(answer.data).get("cluster") or {}
-            led |= {stream: cluster["leader"]} if cluster.get("leader") else {}
-        return led
+        asked = await asyncio.gather(*(_leader(client, stream) for stream in streams))
+        return {stream: name for stream, name in zip(streams, asked, strict=True) if name}
     finally:
         await client.close()
+
+
+async def _leader(client: Client, stream: str) -> str:
+    """Empty where nobody answers: only the leader would, and it may be frozen."""
+    try:
+        answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=_ASKING_SECONDS)
+    except (TimeoutError, nats.errors.Error):
+        return ""
+    cluster = msgspec.json.decode(answer.data).get("cluster") or {}
+    return str(cluster.get("leader", ""))
 
 
 async def _ignore(error: Exception) -> None:

@@ -151,8 +151,9 @@ class System:
             return target, []
         led = await leaders(self._nats, [each.name for each in Leader])
         if target in set(Leader):
-            # Where nobody says who leads, nobody may.
-            target = led.get(Leader(target).name, next(iter(self._nats)))
+            # Where nobody says who leads, the leader is struck already, or there is none.
+            spared = [name for name in self._nats if not self._lock(name).locked()]
+            target = led.get(Leader(target).name, (spared or list(self._nats))[0])
         return target, [each for each in Leader if led.get(each.name) == target]
 
     async def __aenter__(self) -> Self:
