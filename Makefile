@@ -107,13 +107,9 @@ SECONDS_OF_CHAOS = 600
 SEED =
 CHAOS = $(BIN)/python -m tests.chaos
 .PHONY: chaos
-chaos: $(DEV) ## Kill, freeze and cut everything under load, and judge (10 minutes; SEED=N TOPOLOGY=one|always|three)
+chaos: $(DEV) ## Kill, freeze and cut everything under load, and judge (SEED=N TOPOLOGY=one|always|three SOAK=yes)
 	$(CHAOS) $(if $(SEED),--seed $(SEED)) $(if $(TOPOLOGY),--topology $(TOPOLOGY)) $(if $(ROUND),--round $(ROUND)) \
-	  --seconds $(SECONDS_OF_CHAOS)
-
-.PHONY: soak
-soak: $(DEV) ## Half an hour of chaos that kills no service: nothing lost, and memory flat
-	$(CHAOS) $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND)) --seconds 1800 --topology one --soak
+	  $(if $(SOAK),--soak) --seconds $(SECONDS_OF_CHAOS)
 
 .PHONY: short-chaos
 short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each time, in two minutes

@@ -1,41 +1,40 @@
 """Runs rounds of chaos and prints what came of them.
 
-    python -m tests.chaos [--seconds 600] [--seed N] [--jobs 1000] [--round 250]
-                          [--topology one|always|three] [--soak]
-
-A plan is drawn from the seed, the size of a round, the names of what the topology has, and whether
-it is a soak: a complaint names all of them.
-
 One round after the other for so long: on one nats-server, on one that syncs every write, and on
-three with three copies of everything. With a seed its rounds begin with that one. Ends with 1 where
-the judge has a complaint; each is printed with the seed that shows it again. In a soak, services
-are frozen where they would be killed, and one that grows by more than 5 % is a complaint.
+three with three copies of everything. With a seed its rounds begin with that one; a plan is drawn
+from the seed, the size of a round, the names of what the topology has, and whether it is a soak,
+and a complaint comes with the command that says all of them. In a soak, services are frozen where
+they would be killed, and one that grows by more than 5 % is a complaint. Ends with 1 where there is
+a complaint, and with 130 on Ctrl-C or SIGTERM, after what was seen until then.
 """
 
 import argparse
+import asyncio
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from bench._machine import describe
-from tests.chaos.footprints import growth, not_flat
+from tests.chaos.footprints import FEWEST_ROUNDS, not_flat
 from tests.chaos.plan import draw
-from tests.chaos.rounds import Arena, Round
+from tests.chaos.report import Total, print_round, print_total, say
+from tests.chaos.rounds import Arena
 from tests.chaos.servers import Topology
 from tests.chaos.system import System
 
 _LOAD_SECONDS = 15.0
 _REMOVING_SECONDS = 10.0
+_INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +48,9 @@ class Extent:
 
     def again(self, seed: int, topology: Topology) -> str:
         """The command that begins with this very plan."""
-        if self.soak:
-            return f"make soak SEED={seed} ROUND={self.round}"
-        return f"make chaos SEED={seed} TOPOLOGY={topology.name.lower()} ROUND={self.round}"
-
-
-@dataclass(slots=True)
-class Total:
-    """All rounds of a run."""
-
-    rounds: list[tuple[Topology, Round]] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def complaints(self) -> int:
-        """Of all rounds, and of the whole."""
-        return sum(len(each.verdict.complaints) for _, each in self.rounds) + len(self.wrong)
-
-    def of(self, topology: Topology) -> list[Round]:
-        """Its rounds."""
-        return [each for its, each in self.rounds if its is topology]
-
-
-def say(line: str) -> None:
-    """A line of progress."""
-    print(line, flush=True)
+        soak = " SOAK=yes" if self.soak else ""
+        name = topology.name.lower()
+        return f"make chaos SEED={seed} TOPOLOGY={name} ROUND={self.round}{soak}"
 
 
 @contextlib.contextmanager
@@ -89,12 +66,11 @@ def _directory() -> Iterator[Path]:
             time.sleep(0.1)
 
 
-async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
+async def run(topologies: list[Topology], seed: int, extent: Extent, total: Total) -> None:
     """Each topology has its share of the seconds and of the jobs, and one round at least.
 
     One that cannot be played on is given up, with a complaint, and what came before it counts.
     """
-    total = Total()
     share = replace(
         extent, seconds=extent.seconds / len(topologies), jobs=extent.jobs // len(topologies)
     )
@@ -110,7 +86,23 @@ async def run(topologies: list[Topology], seed: int, extent: Extent) -> Total:
         seed += len(total.of(topology))
         if extent.soak:
             total.wrong += not_flat([each.footprints for each in total.of(topology)])
-    return total
+
+
+def interruptible(topologies: list[Topology], seed: int, extent: Extent, total: Total) -> bool:
+    """Runs; whether it was interrupted, by Ctrl-C or SIGTERM."""
+
+    async def until_signal() -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        await run(topologies, seed, extent, total)
+
+    try:
+        uvloop.run(until_signal())
+    except asyncio.CancelledError:
+        return True
+    return False
 
 
 async def _play(
@@ -129,7 +121,7 @@ async def _play(
         say(f"{topology}: seed {seed}, {len(plan.jobs)} jobs, {len(plan.faults)} blows")
         one = await arena.play(plan)
         total.rounds.append((topology, one))
-        _print_round(one, extent.again(one.seed, topology))
+        print_round(one, extent.again(one.seed, topology))
         if one.broken:
             say(f"{topology}: given up")
             return
@@ -137,102 +129,43 @@ async def _play(
         seed += 1
 
 
-def _print_round(one: Round, again: str) -> None:
-    verdict = one.verdict
-    say(
-        f"  {one.seconds:.0f} s: {verdict.accepted} accepted, {verdict.orphans} orphans of "
-        f"{verdict.unanswered} unanswered creates, {verdict.refused.total()} refusals, "
-        f"{verdict.resumed} resumes, {verdict.events} events, {verdict.attempts} attempts, "
-        f"{verdict.calls} calls"
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
-    say(f"  {_told(verdict.states)}; answers: {_told(verdict.tiers)}")
-    say(
-        f"  accepted cancels: {_told(verdict.cancels) or 'none'}; "
-        f"{verdict.stopped} calls stopped in mid-answer"
-    )
-    say(f"  ended otherwise: {_told(verdict.reasons)}; refused: {_told(verdict.refused)}")
-    for complaint in verdict.complaints:
-        say(f"  COMPLAINT ({again}) {complaint}")
+    add = parser.add_argument
+    add("--seconds", type=float, default=600.0, help="of the whole run at least (600)")
+    add("--jobs", type=_positive, default=1000, help="of the whole run at least (1000)")
+    add("--round", type=_positive, default=250, help="jobs of each round (250)")
+    add("--seed", type=int, help="of the first round; the next ones follow it")
+    names = [each.name.lower() for each in Topology]
+    add("--topology", choices=names, help="one of the three, each of which has its share else")
+    add("--soak", action="store_true", help=f"of {FEWEST_ROUNDS} rounds for each at least")
+    return parser.parse_args()
 
 
-def _print_total(total: Total, seconds: float) -> None:
-    blows: Counter[str] = Counter()
-    surfaces: Counter[str] = Counter()
-    for _, one in total.rounds:
-        blows += one.blows
-        surfaces += Counter({str(name): number for name, number in one.surfaces.items()})
-    say(f"\n{describe()}\n")
-    say(f"{len(total.rounds)} rounds in {seconds:.0f} s; jobs: {_told(surfaces)}")
-    for name, number in sorted(blows.items()):
-        say(f"  {number:4}  {name}")
-    _print_leaders(total)
-    for topology in Topology:
-        if of := [each.verdict for each in total.of(topology)]:
-            say(
-                f"{topology}: {sum(each.accepted for each in of)} accepted, "
-                f"{sum(each.resumed for each in of)} resumes, "
-                f"{sum(each.events for each in of)} events, "
-                f"{sum(len(each.complaints) for each in of)} complaints"
-            )
-    _print_held(total)
-    for complaint in total.wrong:
-        say(f"COMPLAINT {complaint}")
-    say(f"complaints: {total.complaints}")
-
-
-def _print_leaders(total: Total) -> None:
-    """A nats-server that stands alone leads nobody."""
-    blows = Counter[str]()
-    for one in total.of(Topology.THREE):
-        blows += Counter({name: each for name, each in one.blows.items() if "nats-" in name})
-    led = sum(each for name, each in blows.items() if "leader" in name)
-    if blows:
-        say(f"{led} of {blows.total()} blows at nats-servers on R3 struck the leader of a stream")
-
-
-def _print_held(total: Total) -> None:
-    """Of each topology's last round, beside its first: what a process holds at rest."""
-    for topology in Topology:
-        of = [each.footprints for each in total.of(topology)]
-        if not of:
-            continue
-        say(f"at rest after the first and the last of {len(of)} rounds on {topology}:")
-        for name in of[0]:
-            first, last = of[0][name], of[-1].get(name, of[0][name])
-            its = [each[name].mebibytes for each in of if name in each]
-            lived = first.pid == last.pid and len(its) >= 5
-            grown = f"{growth(its):+.1%}, " if lived else ""
-            say(
-                f"  {name:12} {first.mebibytes:5.0f} to {last.mebibytes:5.0f} MiB, {grown}"
-                f"{first.descriptors} to {last.descriptors} descriptors, "
-                f"{first.threads} to {last.threads} threads"
-                f"{'' if first.pid == last.pid else ', another process since'}"
-            )
-
-
-def _told(counts: Counter[str]) -> str:
-    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+def _positive(given: str) -> int:
+    if (number := int(given)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def main() -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--round", type=int, default=250)
-    parser.add_argument("--topology", choices=[each.name.lower() for each in Topology])
-    parser.add_argument("--soak", action="store_true")
-    chosen = parser.parse_args()
+    chosen = parse()
     seed = random.SystemRandom().randrange(1_000_000) if chosen.seed is None else chosen.seed
     topologies = [Topology[chosen.topology.upper()]] if chosen.topology else list(Topology)
     say(f"SEED={seed}")
-    began = time.monotonic()
+    began, total = time.monotonic(), Total()
     extent = Extent(chosen.seconds, chosen.jobs, chosen.round, chosen.soak)
-    total = uvloop.run(run(topologies, seed, extent))
-    _print_total(total, time.monotonic() - began)
+    interrupted = interruptible(topologies, seed, extent, total)
+    print_total(total, time.monotonic() - began)
+    if interrupted:
+        say("interrupted")
+        return _INTERRUPTED
     return 1 if total.complaints else 0
 
 

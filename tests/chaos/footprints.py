@@ -12,7 +12,8 @@ _DESCRIPTORS: Final = 400
 _GROWTH: Final = 2.0
 # Of a soak. Buffers and caches of a process find their size in the first fifth of it.
 _SOAK_GROWTH: Final = 0.05
-_FIFTHS: Final = 5
+# A soak is looked at by fifths.
+FEWEST_ROUNDS: Final = 5
 # Idle connections of the last round, and threads that a pool has not needed before.
 _SOAK_DESCRIPTORS: Final = 32
 _SOAK_THREADS: Final = 4
@@ -64,7 +65,7 @@ def growth(held: Sequence[float]) -> float:
 
 
 def _second_and_last(held: Sequence[float]) -> tuple[float, float]:
-    size = len(held) // _FIFTHS
+    size = len(held) // FEWEST_ROUNDS
     if size == 0:
         raise ValueError("a soak has five rounds at least")
     return statistics.median(held[size : 2 * size]), statistics.median(held[-size:])
@@ -72,8 +73,8 @@ def _second_and_last(held: Sequence[float]) -> tuple[float, float]:
 
 def not_flat(rounds: Sequence[Mapping[str, Footprint]]) -> Iterator[str]:
     """Processes that lived through a soak and hold more after its beginning: memory above 5 %."""
-    if len(rounds) < _FIFTHS:
-        yield f"a soak of {len(rounds)} rounds says nothing: it takes {_FIFTHS}"
+    if len(rounds) < FEWEST_ROUNDS:
+        yield f"a soak of {len(rounds)} rounds says nothing: it takes {FEWEST_ROUNDS}"
         return
     for name, first in rounds[0].items():
         if name.startswith(_KEEPERS):

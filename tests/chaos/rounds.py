@@ -68,8 +68,13 @@ class Arena:
         ) as session:
             reach = self._reach(session)
             striking = asyncio.create_task(self._strike(plan.faults))
-            tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
-            one.blows = await striking
+            try:
+                tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
+                one.blows = await striking
+            finally:
+                # Interrupted, no blow may start a service that nobody would end.
+                striking.cancel()
+                await asyncio.gather(striking, return_exceptions=True)
             wrong = await self._system.rest()
             self._say("  all clients have ended; waiting for the platform to come to rest")
             try:
