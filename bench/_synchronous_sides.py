@@ -49,6 +49,9 @@ class Side:
     start: Start
 
 
+SIDES: Final = ("sync", "async", "tidegate")
+
+
 def all_sides(workers: int, slots: int) -> list[Side]:
     """In the order in which they take turns."""
     return [

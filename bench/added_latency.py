@@ -53,6 +53,7 @@ from bench._latency_rounds import LOAD, Case, Round, Sides, stock, take_rounds
 from bench._latency_tables import show, show_durability
 from bench._latency_world import world
 from bench._machine import describe
+from bench._options import amount, count
 
 ALL = (
     Case(100, 20.0),
@@ -143,15 +144,15 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", type=int, help="answers at once, 100")
-    parser.add_argument("--rate", type=float, help="tokens per second of each, 20")
-    parser.add_argument("--over", type=float, help="seconds over which they start")
-    parser.add_argument("--seconds", type=float, help="that each answer lasts")
+    parser.add_argument("--jobs", type=count, help="answers at once, 100")
+    parser.add_argument("--rate", type=amount, help="tokens per second of each, 20")
+    parser.add_argument("--over", type=amount, help="seconds over which they start")
+    parser.add_argument("--seconds", type=amount, help="that each answer lasts")
     parser.add_argument("--servers", type=int, choices=(1, 3), help="of NATS, 1")
     parser.add_argument("--cache", action="store_true", help="on, and always asked in vain")
-    parser.add_argument("--rounds", type=int, default=3, help="after one to warm up")
+    parser.add_argument("--rounds", type=count, default=3, help="after one to warm up")
     parser.add_argument("--ramp", action="store_true", help="the highest rate instead")
-    parser.add_argument("--step", type=int, default=100, help="jobs more in each step")
+    parser.add_argument("--step", type=count, default=100, help="jobs more in each step")
     return parser.parse_args()
 
 

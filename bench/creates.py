@@ -31,6 +31,7 @@ from bench._creates_tables import Half, best, show_half, show_saturation, show_s
 from bench._creates_turns import SURFACES, Bench, Options
 from bench._creates_world import World, world
 from bench._machine import describe
+from bench._options import amount, amounts, count, counts, some_of
 
 PARTS = ("saturation", "half", "starts")
 
@@ -69,28 +70,32 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a turn at saturation")
-    parser.add_argument("--half-seconds", type=float, default=8.0)
-    parser.add_argument("--start-seconds", type=float, default=4.0)
-    parser.add_argument("--callers", default="16,32,64,128,256")
-    parser.add_argument("--start-rates", default="1000,400,200,100,50", help="jobs/s")
-    parser.add_argument("--prompt-bytes", type=int, default=200)
-    parser.add_argument("--only", default=",".join(PARTS), help="some of these")
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--seconds", type=amount, default=3.0, help="of a turn at saturation")
+    parser.add_argument("--half-seconds", type=amount, default=8.0)
+    parser.add_argument("--start-seconds", type=amount, default=4.0)
+    parser.add_argument("--callers", type=counts, default="16,32,64,128,256")
+    parser.add_argument("--start-rates", type=amounts, default="1000,400,200,100,50", help="jobs/s")
+    parser.add_argument("--prompt-bytes", type=count, default=200)
+    parser.add_argument(
+        "--only", type=some_of(PARTS), default=",".join(PARTS), help="some of these"
+    )
     parser.add_argument("--quiet", type=float, default=0.0, help="s to wait for it before a turn")
-    parser.add_argument("--half-rates", default="800,1500", help="without saturation: gRPC, HTTP")
+    parser.add_argument(
+        "--half-rates", type=amounts, default="800,1500", help="without saturation: gRPC, HTTP"
+    )
     chosen = parser.parse_args()
     return Options(
         rounds=chosen.rounds,
         seconds=chosen.seconds,
         half_seconds=chosen.half_seconds,
         start_seconds=chosen.start_seconds,
-        callers=tuple(map(int, chosen.callers.split(","))),
-        start_rates=tuple(map(float, chosen.start_rates.split(","))),
+        callers=chosen.callers,
+        start_rates=chosen.start_rates,
         prompt_bytes=chosen.prompt_bytes,
-        only=tuple(chosen.only.split(",")),
+        only=chosen.only,
         quiet=chosen.quiet,
-        half_rates=dict(zip(SURFACES, map(float, chosen.half_rates.split(",")), strict=True)),
+        half_rates=dict(zip(SURFACES, chosen.half_rates, strict=True)),
     )
 
 

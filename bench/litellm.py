@@ -53,6 +53,7 @@ from bench._litellm_rounds import Options, measure
 from bench._litellm_sides import litellm_version, world
 from bench._litellm_tables import show_fates, show_figures
 from bench._machine import describe, package_version
+from bench._options import amount, count, some_of
 
 _PARTS = ("figures", "fates")
 
@@ -78,15 +79,17 @@ def parse() -> tuple[Options, set[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--callers", type=int, default=64, help="of the closed loop")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of the closed loop")
-    parser.add_argument("--rate", type=float, default=25.0, help="whole answers a second")
-    parser.add_argument("--paced-seconds", type=float, default=6.0)
-    parser.add_argument("--stream-rate", type=float, default=5.0, help="streams a second")
-    parser.add_argument("--stream-seconds", type=float, default=8.0)
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument("--callers", type=count, default=64, help="of the closed loop")
+    parser.add_argument("--seconds", type=amount, default=3.0, help="of the closed loop")
+    parser.add_argument("--rate", type=amount, default=25.0, help="whole answers a second")
+    parser.add_argument("--paced-seconds", type=amount, default=6.0)
+    parser.add_argument("--stream-rate", type=amount, default=5.0, help="streams a second")
+    parser.add_argument("--stream-seconds", type=amount, default=8.0)
     parser.add_argument("--quiet", type=float, default=0.0, help="s to wait for it before a turn")
-    parser.add_argument("--only", default=",".join(_PARTS), help="some of these")
+    parser.add_argument(
+        "--only", type=some_of(_PARTS), default=",".join(_PARTS), help="some of these"
+    )
     chosen = parser.parse_args()
     options = Options(
         rounds=chosen.rounds,
@@ -98,15 +101,15 @@ def parse() -> tuple[Options, set[str]]:
         stream_seconds=chosen.stream_seconds,
         quiet=chosen.quiet,
     )
-    return options, set(chosen.only.split(","))
+    return options, set(chosen.only)
 
 
 def main() -> int:
     options, only = parse()
     version = litellm_version()
     if version is None or importlib.util.find_spec("openai") is None:
-        print("nothing to compare with: make .venv-litellm/.installed")
-        return 0
+        print("LiteLLM is not installed; make bench BENCHES=litellm does that")
+        return 1
     print(describe(), flush=True)
     print(f"{'compared':>12}: litellm {version}, client openai {package_version('openai')}\n")
     problems = uvloop.run(run(options, only))

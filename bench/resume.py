@@ -33,6 +33,7 @@ import uvloop
 
 from bench._child import Child, quantile
 from bench._machine import describe
+from bench._options import amount, count, counts, some_of
 from bench._resume_idle import measure_idle
 from bench._resume_logs import Logs
 from bench._resume_rounds import (
@@ -99,23 +100,27 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--running", default="100,1000", help="running logs in the stream")
-    parser.add_argument("--resumes", type=int, default=150, help="of each kind in a round")
-    parser.add_argument("--events", type=int, default=200, help="of an answer")
-    parser.add_argument("--rate", type=float, default=20.0, help="resumes per second")
-    parser.add_argument("--idle", type=int, default=10_000, help="idle sockets")
+    parser.add_argument("--rounds", type=count, default=3)
+    parser.add_argument(
+        "--running", type=counts, default="100,1000", help="running logs in the stream"
+    )
+    parser.add_argument("--resumes", type=count, default=150, help="of each kind in a round")
+    parser.add_argument("--events", type=count, default=200, help="of an answer")
+    parser.add_argument("--rate", type=amount, default=20.0, help="resumes per second")
+    parser.add_argument("--idle", type=count, default=10_000, help="idle sockets")
     parser.add_argument("--quiet", type=float, default=0.0, help="s to wait for it before a turn")
-    parser.add_argument("--only", default="resume,idle", help="some of these")
+    parser.add_argument(
+        "--only", type=some_of(("resume", "idle")), default="resume,idle", help="some of these"
+    )
     chosen = parser.parse_args()
     return Options(
         rounds=chosen.rounds,
-        running=tuple(map(int, chosen.running.split(","))),
+        running=chosen.running,
         resumes=chosen.resumes,
         events=chosen.events,
         rate=chosen.rate,
         idle=chosen.idle,
-        only=tuple(chosen.only.split(",")),
+        only=chosen.only,
         quiet=chosen.quiet,
     )
 

@@ -39,6 +39,7 @@ import uvloop
 from bench._child import Child, resident_bytes, spread, table
 from bench._latency_world import Setup, World, world
 from bench._machine import describe
+from bench._options import count
 from bench._retained_fill import Filler
 from bench._retained_kept import Kept, count_kept, read_back
 from bench._retained_restart import restart_nats, restart_services
@@ -220,9 +221,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sealed", type=int, default=1_000_000, help="logs of finished jobs")
-    parser.add_argument("--queued", type=int, default=100_000, help="jobs that nobody serves")
-    parser.add_argument("--rounds", type=int, default=3, help="of latencies, each time")
+    parser.add_argument("--sealed", type=count, default=1_000_000, help="logs of finished jobs")
+    parser.add_argument("--queued", type=count, default=100_000, help="jobs that nobody serves")
+    parser.add_argument("--rounds", type=count, default=3, help="of latencies, each time")
     chosen = parser.parse_args()
     print(describe(), flush=True)
     uvloop.run(measure(chosen.sealed, chosen.queued, chosen.rounds))

@@ -51,9 +51,10 @@ from typing import Final
 import uvloop
 
 from bench._machine import describe, package_version
+from bench._options import count, counts, some_of
 from bench._synchronous_load import Load
 from bench._synchronous_rounds import Round, measure
-from bench._synchronous_sides import all_sides
+from bench._synchronous_sides import SIDES, all_sides
 from bench._synchronous_table import show, show_checked
 
 _LOAD: Final = Load(
@@ -80,24 +81,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--users", default="10,100,1000,2000", help="numbers of users, one by one")
-    parser.add_argument("--sides", default="sync,async,tidegate")
-    parser.add_argument("--rounds", type=int, default=1, help="of each number of users")
-    parser.add_argument("--workers", type=int, default=1, help="Tidegate's worker processes")
-    parser.add_argument("--slots", type=int, default=256, help="jobs that each runs at once")
+    parser.add_argument(
+        "--users", type=counts, default="10,100,1000,2000", help="numbers of users, one by one"
+    )
+    parser.add_argument("--sides", type=some_of(SIDES), default=",".join(SIDES))
+    parser.add_argument("--rounds", type=count, default=1, help="of each number of users")
+    parser.add_argument("--workers", type=count, default=1, help="Tidegate's worker processes")
+    parser.add_argument("--slots", type=count, default=256, help="jobs that each runs at once")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds to wait for quiet")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG")
     chosen = parser.parse_args()
     absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
-        print(f"nothing to compare with: {', '.join(absent)} not installed")
-        return 0
+        print(f"{', '.join(absent)}: not installed; make bench BENCHES=synchronous does that")
+        return 1
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    wanted = set(chosen.sides.split(","))
-    sides = [side for side in all_sides(chosen.workers, chosen.slots) if side.name in wanted]
-    numbers = [int(number) for number in chosen.users.split(",")]
-    rounds = uvloop.run(measure(sides, numbers, _LOAD, chosen.rounds, chosen.patience))
+    sides = [side for side in all_sides(chosen.workers, chosen.slots) if side.name in chosen.sides]
+    rounds = uvloop.run(measure(sides, chosen.users, _LOAD, chosen.rounds, chosen.patience))
     print_table(rounds)
     if chosen.plot:
         from bench._synchronous_plot import draw
