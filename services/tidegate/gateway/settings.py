@@ -173,7 +173,7 @@ class GatewaySettings(
         gt=0,
         description=(
             "Seconds that the headers of an OpenAI stream wait for the first token at most, so "
-            "that an error before it is an HTTP error; 503 where NATS does not answer, after 11 "
+            "that an error before it is an HTTP error; 503 where NATS does not answer, after 13 "
             "seconds at most."
         ),
     )
