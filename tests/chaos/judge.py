@@ -29,7 +29,7 @@ class Verdict:
     """`complaints` a line each; the rest are figures for the table.
 
     `cancels` counts accepted cancels by the ends of their jobs, `stopped` calls in mid-answer that
-    the end of a cancelled or expired job stopped.
+    the end of a cancelled or expired job stopped, `revived` messages that NATS brought back.
     """
 
     complaints: list[str] = field(default_factory=list)
@@ -46,6 +46,7 @@ class Verdict:
     calls: int = 0
     attempts: int = 0
     stopped: int = 0
+    revived: int = 0
 
 
 def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
@@ -53,6 +54,7 @@ def judge(tolds: Sequence[Told], ledger: Ledger) -> Verdict:
     verdict = Verdict(complaints=list(ledger.unsettled))
     verdict.complaints += _of_the_queue(ledger)
     verdict.complaints += of_the_store(ledger.stored, ledger.logs)
+    verdict.revived = sum(each.revived for each in ledger.stored.values())
     verdict.complaints += _of_the_creates(tolds, ledger, verdict)
     for told in tolds:
         name = f"{told.plan.surface} {told.plan.number} {told.job_id}"

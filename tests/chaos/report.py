@@ -47,6 +47,10 @@ def print_round(one: Round, again: str) -> None:
         f"{verdict.calls} calls, {verdict.stopped} of them stopped in mid-answer; "
         f"accepted cancels: {_told(verdict.cancels)}"
     )
+    if verdict.revived:
+        say(
+            f"  {verdict.revived} messages of sealed logs were brought back by a killed nats-server"
+        )
     for complaint in verdict.complaints:
         say(f"  COMPLAINT ({again}) {complaint}")
 
@@ -79,6 +83,7 @@ def _print_topology(topology: Topology, rounds: list[Round]) -> None:
         f"{topology}: {len(of)} rounds, {sum(each.accepted for each in of)} jobs accepted, "
         f"{sum(each.orphans for each in of)} more unheard of, "
         f"{sum(each.resumed for each in of)} resumes, {sum(each.events for each in of)} events, "
+        f"{sum(each.revived for each in of)} messages revived, "
         f"{sum(len(each.complaints) for each in of)} complaints"
     )
     say(f"  jobs: {_told(states)}")

@@ -73,7 +73,7 @@ def ledger() -> Ledger:
         {JOB: frames()},
         [call],
         {"queued": 0},
-        stored={JOB: StoredLog(1, 1, frames())},
+        stored={JOB: StoredLog(1, 0, True, frames())},
     )
 
 
@@ -120,8 +120,9 @@ LIES: list[tuple[str, Spoil]] = [
     ("the call job_1-2 is no attempt's", lambda _, found: _call(found, request_id="job_1-2")),
     ("repeated in the end, gave job_2", lambda said, _: setattr(said, "again", "job_2")),
     ("1 calls came of creates", lambda _, found: setattr(found, "called_again", 1)),
-    ("keeps 2 messages of its log, 1 sealed", lambda _, found: _kept(found, messages=2)),
-    ("keeps 0 messages of its log", lambda _, found: found.stored.clear()),
+    ("keeps 2 seals of its log", lambda _, found: _kept(found, seals=2)),
+    ("not one as its last message", lambda _, found: _kept(found, is_sealed=False)),
+    ("keeps 0 seals of its log", lambda _, found: found.stored.clear()),
     ("keeps a log that nobody is shown", lambda _, found: found.stored.update(x=StoredLog())),
     ("its log is not what NATS keeps", lambda _, found: _kept(found, frames=frames()[:3])),
     ("which nobody knows", lambda _, found: _call(found, job="x")),
