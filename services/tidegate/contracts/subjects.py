@@ -135,6 +135,11 @@ def logs_of_tenant(tenant: str) -> str:
     return f"events.*.{tenant}.*"
 
 
+def logs_of_shard(shard: int) -> str:
+    """All logs of one shard."""
+    return f"events.{shard}.*.*"
+
+
 def live_subject(tenant: str, job_id: str) -> str:
     """Where a job's stored appends are heard."""
     return f"live.{shard_of(job_id)}.{tenant}.{job_id}"

@@ -50,6 +50,7 @@ from tidegate.gateway.openai.models_api import ModelsApi
 from tidegate.gateway.openai.recent import Recent
 from tidegate.gateway.queues import QueueWatch
 from tidegate.gateway.reaper import Reaper, ReaperOptions
+from tidegate.gateway.revived import RevivedLogs
 from tidegate.gateway.settings import GatewaySettings
 from tidegate.gateway.setup import StreamsStep, stream_options
 from tidegate.gateway.stats_api import StatsApi
@@ -137,6 +138,7 @@ def make_gateway(settings: GatewaySettings) -> Gateway:
         presence,
         _make_lingers(parts, presence, jobs),
         reaper,
+        RevivedLogs(base.nats, base.jetstream, base.guard, parts.metrics),
         fleet,
         watch,
         upstream.clients,

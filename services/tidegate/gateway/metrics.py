@@ -43,6 +43,12 @@ class GatewayMetrics:
             "Rounds of the reaper that JetStream did not answer, and jobs it could not end yet.",
             registry=registry,
         )
+        self.revived = Counter(
+            "tidegate_gateway_revived_logs_total",
+            "Ended logs of which nats-server had brought back what was replaced, and that were "
+            "put right.",
+            registry=registry,
+        )
         self.unreadable = Counter(
             "tidegate_gateway_unreadable_total",
             "Stored jobs or logs that the reaper or a list could not read and left alone.",
