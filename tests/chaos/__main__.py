@@ -25,6 +25,7 @@ from typing import Final
 
 import uvloop
 
+from bench._options import count
 from tests.chaos.footprints import FEWEST_ROUNDS, not_flat
 from tests.chaos.plan import draw
 from tests.chaos.report import Total, print_round, print_total, say
@@ -138,19 +139,13 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--seconds", type=float, default=600.0, help="of the whole run at least (600)")
-    add("--jobs", type=_positive, default=1000, help="of the whole run at least (1000)")
-    add("--round", type=_positive, default=250, help="jobs of each round (250)")
+    add("--jobs", type=count, default=1000, help="of the whole run at least (1000)")
+    add("--round", type=count, default=250, help="jobs of each round (250)")
     add("--seed", type=int, help="of the first round; the next ones follow it")
     names = [each.name.lower() for each in Topology]
     add("--topology", choices=names, help="one of the three, each of which has its share else")
     add("--soak", action="store_true", help=f"of {FEWEST_ROUNDS} rounds for each at least")
     return parser.parse_args()
-
-
-def _positive(given: str) -> int:
-    if (number := int(given)) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def main() -> int:
