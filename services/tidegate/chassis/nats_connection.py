@@ -160,6 +160,14 @@ class NatsConnection:
         with nats_unavailable():
             await self._client.publish(subject, payload, headers=headers)
 
+    async def flush(self, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Returns when the server has read what was published, and all that it had sent is here.
+
+        Raises Unavailable if it does not answer within `timeout` seconds.
+        """
+        with nats_unavailable():
+            await self._client.flush(timeout=timeout)  # type: ignore[arg-type]
+
     async def request(
         self,
         subject: str,

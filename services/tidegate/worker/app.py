@@ -39,6 +39,7 @@ from tidegate.worker.job import JobHandler
 from tidegate.worker.metrics import WorkerCacheMetrics, WorkerMetrics
 from tidegate.worker.settings import WorkerSettings
 from tidegate.worker.sources import CacheParts, SourceParts
+from tidegate.worker.standstill import Standstill
 from tidegate.worker.storing import AnswerKeeping
 from tidegate.worker.waits import BatchRests, BatchWaits
 
@@ -97,19 +98,21 @@ def make_worker(
     parts = _make_parts(settings, base, routes, breaking or BreakerPolicy())
     caching = _make_cache(parts, flying)
     cache, cache_components = caching if caching is not None else (None, ())
+    standstill = Standstill(base.nats, base.guard)
     held = HeldJobs(
         _make_handler(parts, cache).handle,
         nats=base.nats,
         jetstream=base.jetstream,
         deliveries=parts.deliveries,
+        standstill=standstill,
         guard=base.guard,
         metrics=parts.metrics,
     )
-    intake = _make_intake(parts, held, queues)
+    intake = _make_intake(parts, held, standstill, queues)
     _follow_routes(parts, intake)
     figures = FiguresTold(parts.figures, base.nats, host=parts.name, clock=time.time)
     return base.compose(
-        routes, figures, parts.breakers, parts.clients, *cache_components, held, intake
+        routes, figures, parts.breakers, parts.clients, *cache_components, standstill, held, intake
     )
 
 
@@ -198,7 +201,9 @@ def _make_handler(parts: _Parts, cache: CacheParts | None) -> JobHandler:
     )
 
 
-def _make_intake(parts: _Parts, held: HeldJobs, queues: tuple[str, ...]) -> Intake:
+def _make_intake(
+    parts: _Parts, held: HeldJobs, standstill: Standstill, queues: tuple[str, ...]
+) -> Intake:
     base, routes = parts.base, parts.routes
     intake = Intake(
         queues,
@@ -207,6 +212,7 @@ def _make_intake(parts: _Parts, held: HeldJobs, queues: tuple[str, ...]) -> Inta
         nats=base.nats,
         jetstream=base.jetstream,
         held=held,
+        standstill=standstill,
         health=base.health,
         guard=base.guard,
         metrics=parts.metrics,

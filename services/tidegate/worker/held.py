@@ -21,6 +21,7 @@ from tidegate.worker.delivery import BACKOFF, Deliveries, Delivery
 from tidegate.worker.held_job import HeldJob, Stop
 from tidegate.worker.metrics import WorkerMetrics
 from tidegate.worker.ownership import Ownership, ownership
+from tidegate.worker.standstill import Standstill
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -50,6 +51,7 @@ class HeldJobs:
         nats: NatsConnection,
         jetstream: JetStream,
         deliveries: Deliveries,
+        standstill: Standstill,
         guard: TaskGuard,
         metrics: WorkerMetrics,
     ) -> None:
@@ -57,6 +59,7 @@ class HeldJobs:
         self._nats = nats
         self._jetstream = jetstream
         self._deliveries = deliveries
+        self._standstill = standstill
         self._guard = guard
         self._metrics = metrics
         self._jobs: dict[tuple[str, str], HeldJob] = {}
@@ -82,6 +85,7 @@ class HeldJobs:
         """Listens for nudges and begins to keep alive."""
         await self._nats.client.subscribe(NUDGE_ALL, cb=self._on_nudge)
         self._nats.on_reconnect(self._on_reconnect)
+        self._standstill.on_end(self._on_standstill)
         self._guard.spawn_eternal("keep-alive", self._keep_alive())
 
     async def stop(self, deadline: Deadline) -> None:
@@ -178,14 +182,8 @@ class HeldJobs:
                 _log.info("handed back", job=held.job_id, confirmed=confirmed)
 
     async def _keep_alive(self) -> None:
-        clock = asyncio.get_running_loop().time
-        last = clock()
         while True:
             await asyncio.sleep(_KEEP_ALIVE_SECONDS)
-            if clock() - last >= ACK_WAIT_SECONDS:
-                # This process stood still: its jobs may be another's by now.
-                self._guard.spawn("verify", self._verify_all())
-            last = clock()
             await self._tell_alive()
 
     async def _tell_alive(self) -> None:
@@ -197,6 +195,13 @@ class HeldJobs:
     async def _on_reconnect(self) -> None:
         # First of all, for their time may be about to run out.
         await self._tell_alive()
+        await self._verify_all()
+
+    async def _on_standstill(self) -> None:
+        """Its jobs may be others' by now, and one that was not looked at yet cannot tell."""
+        for held in list(self._jobs.values()):
+            if held.attempts is None:
+                await held.abandon()
         await self._verify_all()
 
     async def _on_nudge(self, message: "_Nudge") -> None:

@@ -22,6 +22,7 @@ from tidegate.worker.held import HeldJobs
 from tidegate.worker.metrics import WorkerMetrics
 from tidegate.worker.plan import plan_pulls, split_batch
 from tidegate.worker.pull import Puller
+from tidegate.worker.standstill import Standstill
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -117,6 +118,7 @@ class Intake:
         nats: NatsConnection,
         jetstream: JetStream,
         held: HeldJobs,
+        standstill: Standstill,
         health: Health,
         guard: TaskGuard,
         metrics: WorkerMetrics,
@@ -126,6 +128,7 @@ class Intake:
         self._nats = nats
         self._jetstream = jetstream
         self._held = held
+        self._standstill = standstill
         self._health = health
         self._guard = guard
         self._metrics = metrics
@@ -179,6 +182,10 @@ class Intake:
             delivery = delivery_of(message)
         except ValueError:
             _log.warning("a message that is no delivery", consumer=lane.consumer)
+            return
+        if self._standstill.doubtful:
+            # Not handed back either: that would start a job again that another worker runs.
+            self._metrics.jobs.labels("doubtful", lane.job_class).inc()
             return
         held = self._held
         taken = sum(held.count(lane.queue, job_class) for job_class in JobClass)

@@ -14,7 +14,8 @@ class WorkerMetrics:
             "tidegate_worker_jobs_total",
             "Deliveries by what became of them: completed, failed, cancelled or expired here; "
             "ended (it already was), lost (another owner has it), handed_back, parked (put off "
-            "while its provider is down), unreadable (left to a newer release), fault.",
+            "while its provider is down), unreadable (left to a newer release), doubtful (read "
+            "after a stand-still, and left to be delivered again), fault.",
             ["outcome", "job_class"],
             registry=registry,
         )
