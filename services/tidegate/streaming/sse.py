@@ -15,14 +15,14 @@ from typing import Final
 
 from aiohttp import web
 
-from tidegate.chassis.alarm import NEVER, Alarm
+from tidegate.chassis.alarm import Alarm
 from tidegate.chassis.http_cors import Origins, install_cors
 from tidegate.chassis.http_errors import install_http_errors
 from tidegate.chassis.http_request import only_value
 from tidegate.chassis.keyring import Caller, Keyring
 from tidegate.chassis.metrics import ChassisMetrics
+from tidegate.chassis.patient_writer import PatientWriter
 from tidegate.chassis.tracing import Tracing
-from tidegate.chassis.transport import limit_unsent
 from tidegate.contracts.errors import Reason, ResourceExhausted, TidegateError
 from tidegate.eventlog.reader import LogReader
 from tidegate.eventlog.tail import Tail
@@ -171,14 +171,13 @@ class _Stream:
         self.events = 0
         self.leaving = False
         self.response = web.StreamResponse(headers=_HEADERS)
-        self._request = request
+        self._writer = PatientWriter(
+            request, self.response, seconds=limits.stall_seconds, on_cut=on_cut
+        )
         self._wake = wake
         self._position = after
         self._limits = limits
-        self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
-        self._spoke_at = self._now()
-        self._patience = Alarm(self._cut)
         self._silence = Alarm(wake.set)
         self._head = frames.head_of(tail.job_id)
 
@@ -189,15 +188,13 @@ class _Stream:
 
     async def open(self) -> None:
         """Send the headers, with a beat where there is nothing else yet, so that they go out."""
-        if self._request.transport is not None:
-            limit_unsent(self._request.transport)
-        await self.response.prepare(self._request)
+        await self._writer.prepare()
         if self._position >= len(self.tail.entries):
             await self.beat()
 
     async def beat(self) -> None:
         """Send a comment, which keeps the connection open."""
-        await self._write(frames.HEARTBEAT)
+        await self._writer.write(frames.HEARTBEAT)
 
     async def send_news(self) -> bool:
         """Send a chunk of what is new, if anything is; waits while the client does not read."""
@@ -205,7 +202,7 @@ class _Stream:
         if not entries:
             return False
         count, data = frames.take(entries, self._head, frames.sse_event, CHUNK_BYTES)
-        await self._write(data)
+        await self._writer.write(data)
         self._position += count
         self.events += count
         if self._position < len(self.tail.entries):
@@ -215,7 +212,7 @@ class _Stream:
 
     async def news_or_beat(self) -> None:
         """Wait to be woken; whatever wakes us without news does not put the beat off."""
-        beat_at = self._spoke_at + self._limits.heartbeat_seconds
+        beat_at = self._writer.spoke_at + self._limits.heartbeat_seconds
         self._silence.set(beat_at)
         await self._wake.wait()
         self._wake.clear()
@@ -224,14 +221,7 @@ class _Stream:
 
     async def write_end(self) -> None:
         """End the response."""
-        self._patience.set(self._now() + self._limits.stall_seconds)
-        await self.response.write_eof()
-
-    async def _write(self, data: bytes) -> None:
-        self._patience.set(self._now() + self._limits.stall_seconds)
-        await self.response.write(data)
-        self._patience.set(NEVER)
-        self._spoke_at = self._now()
+        await self._writer.finish()
 
     def leave(self) -> None:
         """End the response when what is under way is written."""
@@ -240,11 +230,5 @@ class _Stream:
 
     def close(self) -> None:
         """Nothing is sent any more."""
-        self._patience.close()
+        self._writer.close()
         self._silence.close()
-
-    def _cut(self) -> None:
-        """Break the connection off, unread bytes and all, which ends the handler too."""
-        self._on_cut()
-        if self._request.transport is not None:
-            self._request.transport.abort()

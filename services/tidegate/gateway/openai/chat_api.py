@@ -8,11 +8,10 @@ from typing import Final
 
 from aiohttp import web
 
-from tidegate.chassis.alarm import NEVER, Alarm
 from tidegate.chassis.incidents import incident
 from tidegate.chassis.keyring import Caller
+from tidegate.chassis.patient_writer import PatientWriter
 from tidegate.chassis.tasks import TaskGuard
-from tidegate.chassis.transport import limit_unsent
 from tidegate.contracts.errors import InternalError, TidegateError
 from tidegate.contracts.events import JobState
 from tidegate.contracts.jobs import JobView, new_job_id
@@ -203,7 +202,7 @@ class ChatApi:
         """Sends chunks until their end, or returns why there will not be one."""
         while not chunks.ended:
             try:
-                batch = await batches.next(out.patience())
+                batch = await batches.next(out.silence_left())
                 if batch == []:
                     raise InternalError("the job's log has no end")
                 frames = [chunks.take(entry) for entry in batch or ()]
@@ -235,53 +234,33 @@ class _Out:
         on_cut: Callable[[], None],
     ) -> None:
         self.begun = False
-        self.response = web.StreamResponse(headers=_STREAM_HEADERS | {"x-tidegate-job": job_id})
-        self._request = request
         self._more_headers = more_headers
         self._limits = limits
-        self._on_cut = on_cut
         self._now = asyncio.get_running_loop().time
-        self._spoke_at = self._now()
-        self._patience = Alarm(self._cut)
+        response = web.StreamResponse(headers=_STREAM_HEADERS | {"x-tidegate-job": job_id})
+        self._writer = PatientWriter(request, response, seconds=limits.slow_reader, on_cut=on_cut)
 
-    def patience(self) -> float:
+    def silence_left(self) -> float:
         """Seconds that nothing may be sent yet; events that give no chunk do not put a beat off."""
         most = self._limits.heartbeat if self.begun else self._limits.headers
-        return max(self._spoke_at + most - self._now(), 0.0)
+        return max(self._writer.spoke_at + most - self._now(), 0.0)
 
     async def send(self, data: bytes) -> None:
-        """Send, and wait until the client has taken most of it.
-
-        One that does not is cut off, which ends its handler like any that goes.
-        """
-        self._patience.set(self._now() + self._limits.slow_reader)
+        """Send, and wait until the client has taken most of it."""
         if not self.begun:
-            await self._begin()
-        await self.response.write(data)
-        self._patience.set(NEVER)
-        self._spoke_at = self._now()
+            self.begun = True
+            self._writer.response.headers.update(self._more_headers())
+            await self._writer.prepare()
+        await self._writer.write(data)
 
     async def finish(self) -> web.StreamResponse:
-        """End the response, with the same patience."""
-        self._patience.set(self._now() + self._limits.slow_reader)
-        await self.response.write_eof()
-        return self.response
+        """End the response."""
+        await self._writer.finish()
+        return self._writer.response
 
     def close(self) -> None:
         """Nothing is sent any more."""
-        self._patience.close()
-
-    async def _begin(self) -> None:
-        self.begun = True
-        self.response.headers.update(self._more_headers())
-        if self._request.transport is not None:
-            limit_unsent(self._request.transport)
-        await self.response.prepare(self._request)
-
-    def _cut(self) -> None:
-        self._on_cut()
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        self._writer.close()
 
 
 def _error_response(problem: Problem, job_id: str) -> web.Response:
