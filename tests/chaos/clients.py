@@ -41,8 +41,12 @@ class Unheard(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Addresses before the wires: two of each, and clients of HTTP and gRPC that are shared."""
+    """Addresses of each surface in turn, and clients of HTTP and gRPC that are shared.
 
+    The session carries the `key` already.
+    """
+
+    key: str
     session: aiohttp.ClientSession
     http: list[str]
     sse: list[str]

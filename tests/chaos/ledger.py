@@ -15,7 +15,6 @@ from tests.chaos.stored import StoredLog, stored_logs
 from tests.chaos.told import Frame
 from tidegate.chassis.jetstream import JetStreamError
 
-KEY: Final = {"Authorization": "Bearer tidegate-dev"}
 _PAGE: Final = 200
 UNREADABLE: Final = (aiohttp.ClientError, OSError, TimeoutError, nats.errors.Error, JetStreamError)
 """What comes of looking at a platform that is not there."""
@@ -48,12 +47,18 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Addresses, past all wires."""
+    """Addresses, past all wires, and the key of the tenant that is looked at."""
 
+    key: str
     gateway: str
     streaming: str
     simulator: str
     nats: str
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that a key is sent in."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 async def settle(
@@ -66,7 +71,7 @@ async def settle(
     In between, `repeat` asks for what has ended once more, of which nothing must come.
     """
     ledger = Ledger()
-    async with aiohttp.ClientSession(headers=KEY) as session:
+    async with aiohttp.ClientSession(headers=bearer(witnesses.key)) as session:
         before = await _rest(session, witnesses)
         await repeat()
         stats = await _rest(session, witnesses)

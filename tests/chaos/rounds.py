@@ -1,38 +1,18 @@
 """Rounds: a plan is carried out on a system, everything comes to rest, and the judge looks."""
 
 import asyncio
-import functools
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
 
-import aiohttp
-import grpc
-
-from tests.chaos.clients import Client, PollingClient, Reach, SseClient
+from tests.chaos.crowd import Court, Doors, crowd_at
 from tests.chaos.footprints import Footprint, footprint, leaks
-from tests.chaos.judge import Verdict, judge
-from tests.chaos.ledger import KEY, UNREADABLE, Witnesses, settle
-from tests.chaos.plan import FaultPlan, JobPlan, Plan, Surface, Wire
-from tests.chaos.rpc import RpcClient
-from tests.chaos.sockets import SocketClient
-from tests.chaos.stock import StockClient
+from tests.chaos.judge import Verdict
+from tests.chaos.ledger import UNREADABLE, Witnesses
+from tests.chaos.plan import FaultPlan, Plan, Surface, Wire
 from tests.chaos.system import System
-from tests.chaos.told import Told
-from tidegate.chassis.grpc_channel import make_channel
-from tidegate.v1.jobs_pb2_grpc import JobServiceStub
-
-_CLIENTS: Final[dict[Surface, type[Client]]] = {
-    Surface.GRPC: RpcClient,
-    Surface.JOBS: PollingClient,
-    Surface.OPENAI: StockClient,
-    Surface.WEBSOCKET: SocketClient,
-    Surface.SSE: SseClient,
-}
-_MESSAGE_BYTES: Final = 16 * 1024 * 1024
-_AT_ONCE: Final = 16
+from tidegate.chassis.keyring import DEVELOPMENT_KEY
 
 
 @dataclass(slots=True)
@@ -54,8 +34,7 @@ class Arena:
     def __init__(self, system: System, say: Callable[[str], None]) -> None:
         self._system = system
         self._say = say
-        self._known: set[str] = set()
-        self._position = 0
+        self._court = Court()
         # Of the first rest of each process: what it holds then, it needs.
         self._at_rest: dict[str, Footprint] = {}
 
@@ -63,13 +42,10 @@ class Arena:
         """Carries a plan out, to the verdict."""
         began = time.monotonic()
         one = Round(plan.seed, surfaces=Counter(job.surface for job in plan.jobs))
-        async with aiohttp.ClientSession(
-            headers=KEY, connector=aiohttp.TCPConnector(limit=0)
-        ) as session:
-            reach = self._reach(session)
+        async with crowd_at(self._doors()) as crowd:
             striking = asyncio.create_task(self._strike(plan.faults))
             try:
-                tolds = await asyncio.gather(*(self._ask(job, reach) for job in plan.jobs))
+                tolds = await crowd.ask(plan.jobs)
                 one.blows = await striking
             finally:
                 # Interrupted, no blow may start a service that nobody would end.
@@ -78,30 +54,14 @@ class Arena:
             wrong = await self._system.rest()
             self._say("  all clients have ended; waiting for the platform to come to rest")
             try:
-                one.verdict = await self._judge(session, tolds, reach)
+                one.verdict = await self._court.judge(crowd, tolds, self._witnesses())
             except UNREADABLE as error:
                 one.broken = True
                 wrong.append(f"what came of it cannot be found out: {error!r}")
-            for channel in self._channels:
-                await channel.close()
         one.footprints = self._weigh(one.verdict)
         one.verdict.complaints += wrong
         one.seconds = time.monotonic() - began
         return one
-
-    async def _judge(
-        self, session: aiohttp.ClientSession, tolds: list[Told], reach: Reach
-    ) -> Verdict:
-        ledger = await settle(
-            self._witnesses(),
-            self._known,
-            self._position,
-            functools.partial(_ask_again, tolds, reach),
-        )
-        await session.delete(f"{self._system.simulator_url}/stats")
-        self._known |= ledger.jobs.keys()
-        self._position = ledger.position
-        return judge(tolds, ledger)
 
     def _weigh(self, verdict: Verdict) -> dict[str, Footprint]:
         held = {name: footprint(pid) for name, pid in self._system.pids.items()}
@@ -110,10 +70,6 @@ class Arena:
             if name not in self._at_rest or self._at_rest[name].pid != each.pid:
                 self._at_rest[name] = each
         return held
-
-    async def _ask(self, job: JobPlan, reach: Reach) -> Told:
-        await asyncio.sleep(job.at)
-        return await _CLIENTS[job.surface](job, reach).run()
 
     async def _strike(self, faults: tuple[FaultPlan, ...]) -> Counter[str]:
         began = time.monotonic()
@@ -128,27 +84,14 @@ class Arena:
                 tasks.create_task(strike(fault))
         return blows
 
-    def _reach(self, session: aiohttp.ClientSession) -> Reach:
-        gateway = self._system.lines[Wire.GATEWAY].ports
-        streaming = self._system.lines[Wire.STREAMING].ports
-        http, rpc = _halves(gateway)
-        sockets, sse = _halves(streaming)
-        self._channels = [
-            make_channel(f"127.0.0.1:{port}", max_message_bytes=_MESSAGE_BYTES) for port in rpc
-        ]
-        stubs: list[Any] = [JobServiceStub(channel) for channel in self._channels]
-        return Reach(
-            session,
-            [f"http://127.0.0.1:{port}" for port in http],
-            [f"http://127.0.0.1:{port}" for port in sse],
-            [f"ws://127.0.0.1:{port}/v1/ws" for port in sockets],
-            stubs,
-        )
-
-    _channels: list[grpc.aio.Channel]
+    def _doors(self) -> Doors:
+        http, rpc = _halves(self._system.lines[Wire.GATEWAY].ports)
+        sockets, sse = _halves(self._system.lines[Wire.STREAMING].ports)
+        return Doors(DEVELOPMENT_KEY, *map(_local, (http, rpc, sse, sockets)))
 
     def _witnesses(self) -> Witnesses:
         return Witnesses(
+            DEVELOPMENT_KEY,
             f"http://127.0.0.1:{self._system.lines[Wire.GATEWAY].ports[0]}",
             f"http://127.0.0.1:{_halves(self._system.lines[Wire.STREAMING].ports)[1][0]}",
             self._system.simulator_url,
@@ -156,15 +99,8 @@ class Arena:
         )
 
 
-async def _ask_again(tolds: list[Told], reach: Reach) -> None:
-    """Repeats every create that has a request id, as it was asked."""
-    gate = asyncio.Semaphore(_AT_ONCE)
-
-    async def ask(told: Told) -> None:
-        async with gate:
-            told.again = await _CLIENTS[told.plan.surface](told.plan, reach).ask_again()
-
-    await asyncio.gather(*(ask(told) for told in tolds if told.job_id and told.plan.request_id))
+def _local(ports: list[int]) -> list[str]:
+    return [f"127.0.0.1:{port}" for port in ports]
 
 
 def _halves(ports: list[int]) -> tuple[list[int], list[int]]:

@@ -8,11 +8,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from tests.chaos.clients import CALL_SECONDS, SILENCE_SECONDS, Client, Unheard
-from tests.chaos.ledger import KEY
 from tests.chaos.told import Frame
 from tidegate.v1 import jobs_pb2
 
-_METADATA: Final = (("authorization", KEY["Authorization"]),)
 _PASSING: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -31,7 +29,9 @@ class RpcClient(Client):
         """As `Client` has it."""
         stub = self.of(self.reach.stubs)
         try:
-            told = await stub.CreateJob(self._request(), metadata=_METADATA, timeout=CALL_SECONDS)
+            told = await stub.CreateJob(
+                self._request(), metadata=self._metadata, timeout=CALL_SECONDS
+            )
         except grpc.aio.AioRpcError as error:
             reason = _reason(error)
             # Without a reason of ours it is the connection that broke.
@@ -47,7 +47,7 @@ class RpcClient(Client):
             job_id=self.told.job_id, after_sequence=self.told.last_sequence
         )
         stub = self.of(self.reach.stubs)
-        call = stub.StreamJobEvents(asked, metadata=_METADATA, timeout=SILENCE_SECONDS)
+        call = stub.StreamJobEvents(asked, metadata=self._metadata, timeout=SILENCE_SECONDS)
         try:
             async for told in call:
                 if self.told.hear(_frame(told.event)):
@@ -58,6 +58,10 @@ class RpcClient(Client):
             raise Unheard from error
         self.told.complaints.append("the stream ended without a terminal event")
         return True
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.reach.key}"),)
 
     def _request(self) -> jobs_pb2.CreateJobRequest:
         request = jobs_pb2.CreateJobRequest(

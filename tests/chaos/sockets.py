@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from tests.chaos.clients import BREAKS, CALL_SECONDS, SILENCE_SECONDS, Client, Unheard
-from tests.chaos.ledger import KEY
+from tests.chaos.ledger import bearer
 
 _PASSING = {"UNAVAILABLE", "DRAINING", "TOO_MANY_STREAMS", "INTERNAL"}
 
@@ -62,7 +62,7 @@ class SocketClient(Client):
         return connect(
             self.of(self.reach.sockets),
             subprotocols=["tidegate.v1"],  # type: ignore[list-item]
-            additional_headers=KEY,
+            additional_headers=bearer(self.reach.key),
             compression=None,
             max_size=None,
             open_timeout=CALL_SECONDS,

@@ -10,7 +10,6 @@ import httpx2  # What the openai package of today speaks HTTP with.
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
 from tests.chaos.clients import CALL_SECONDS, UNKNOWN, PollingClient, Unheard
-from tests.chaos.ledger import KEY
 
 _CHANGED = "answer_changed"
 
@@ -55,7 +54,7 @@ class StockClient(PollingClient):
             headers["x-tidegate-class"] = "batch"
         client = AsyncOpenAI(
             base_url=f"{self.of(self.reach.http)}/v1",
-            api_key=KEY["Authorization"].removeprefix("Bearer "),
+            api_key=self.reach.key,
             max_retries=0,
             timeout=CALL_SECONDS,
         )
