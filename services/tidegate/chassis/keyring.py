@@ -271,15 +271,8 @@ def make_keyring(
     return keyring
 
 
-def new_key(path: Path, tenant: str, *, operator: bool = False) -> str:
-    """Make a key for a tenant and add it to the file; returns the key, which is kept nowhere.
-
-    `operator`: whether it may also see what is of all tenants together.
-
-    Raises:
-        InvalidRequest: the tenant's name cannot stand in a subject.
-        OSError: the file cannot be written.
-    """
+def make_key(tenant: str, *, operator: bool = False) -> tuple[str, bytes]:
+    """A key for a tenant, and the line of a key file that lets it in. Raises as `new_key`."""
     check_name(tenant, "tenant")
     key = _PREFIX + _base32(32)
     record = _Record(
@@ -289,12 +282,25 @@ def new_key(path: Path, tenant: str, *, operator: bool = False) -> str:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         operator=operator,
     )
+    return key, msgspec.json.encode(record) + b"\n"
+
+
+def new_key(path: Path, tenant: str, *, operator: bool = False) -> str:
+    """Make a key for a tenant and add it to the file; returns the key, which is kept nowhere.
+
+    `operator`: whether it may also see what is of all tenants together.
+
+    Raises:
+        InvalidRequest: the tenant's name cannot stand in a subject.
+        OSError: the file cannot be written.
+    """
+    key, line = make_key(tenant, operator=operator)
     # Whoever can read the file learns tenants and hashes only, but needs neither.
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         size = os.fstat(file).st_size
         joint = b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
-        os.write(file, joint + msgspec.json.encode(record) + b"\n")
+        os.write(file, joint + line)
     finally:
         os.close(file)
     return key

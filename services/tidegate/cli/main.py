@@ -8,6 +8,7 @@ import click
 
 from tidegate import __version__
 from tidegate.cli.cache_group import cache
+from tidegate.cli.install_group import install
 from tidegate.cli.job_id import JOB_ID
 from tidegate.cli.service import service_command
 
@@ -29,6 +30,7 @@ for _name, _help in _SERVICES.items():
     main.add_command(service_command(_name, _name, _help))
 
 main.add_command(cache)
+main.add_command(install)
 
 
 @main.command()
