@@ -30,6 +30,8 @@ BENCHES := $(filter-out cache_%,$(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+# What the image holds of it: no plots, and the build backend apart.
+IMAGE   := pyproject.toml --extra cache --extra local --extra otel
 OURS    := pyproject.toml --extra cache --extra local --extra otel --extra plot --group build
 
 .PHONY: help
@@ -88,6 +90,8 @@ lock: $(DEV) ## Resolve pyproject.toml into the lock files (UPGRADE=--upgrade fo
 	$(COMPILE) $(OURS) -o requirements.lock
 	$(COMPILE) $(OURS) --group dev --constraints requirements.lock -o requirements-dev.lock
 	$(COMPILE) $(OURS) --group bench --constraints requirements-dev.lock -o requirements-bench.lock
+	$(COMPILE) $(IMAGE) --constraints requirements.lock -o requirements-image.lock
+	$(COMPILE) --group build --constraints requirements.lock -o requirements-build.lock
 	$(COMPILE) requirements-litellm.in --only-binary :all: -o requirements-litellm.lock
 
 .PHONY: unit

@@ -128,7 +128,15 @@ def test_the_makefile_stays_small_and_explains_itself() -> None:
     assert targets == explained
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+LOCKS = [
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-image.lock",
+    "requirements-build.lock",
+]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_pins_by_hash_and_names_no_host(lock: str) -> None:
     """Whoever installs chooses where from; what arrives is checked."""
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
@@ -136,7 +144,7 @@ def test_a_lock_pins_by_hash_and_names_no_host(lock: str) -> None:
     assert not [line for line in lines if line[:1].isalnum() and not re.search(r"==.* \\$", line)]
 
 
-def test_both_locks_agree() -> None:
+def test_the_locks_agree() -> None:
     """Else the platform would be tested with other packages than it is started with."""
 
     def pins(lock: str) -> set[str]:
@@ -145,3 +153,5 @@ def test_both_locks_agree() -> None:
         )
 
     assert pins("requirements.lock") <= pins("requirements-dev.lock")
+    assert pins("requirements-image.lock") <= pins("requirements.lock")
+    assert pins("requirements-build.lock") <= pins("requirements.lock")
