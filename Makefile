@@ -123,7 +123,7 @@ short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each 
 test: check unit contract integration short-chaos ## Everything that must pass before landing
 
 .PHONY: bench
-bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything but the cache (40 minutes), or BENCHES=one_of_them
+bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything but the cache (35 minutes), or BENCHES=one_of_them
 	@for bench in $(BENCHES); do \
 	  echo "== $$bench" && $(BIN)/python -m bench.$$bench || failed+=" $$bench"; \
 	done; \
