@@ -186,6 +186,8 @@ def _cluster(cluster: Cluster, tls: Path | None, password: str) -> str:
         f'  listen: "{cluster.address}"',
         f'  authorization {{ user: {ROUTES}, password: "{password}", timeout: 5 }}',
         f"  routes: [{routes}]",
+        # Clients go by the names that they were given: addresses of pods change.
+        "  no_advertise: true",
     ]
     if tls is not None:
         files = f'cert_file: "{tls / "tls.crt"}", key_file: "{tls / "tls.key"}"'
