@@ -1,0 +1,3 @@
+module tidegate.test/bed/pause
+
+go 1.24
