@@ -16,7 +16,7 @@ BENCH   := $(VENV)/.bench-installed
 LITELLM := .venv-litellm/.installed
 
 PROTOS  := $(wildcard proto/tidegate/*/*.proto)
-SOURCES := $(wildcard services operator tests bench)
+SOURCES := $(wildcard services operator charts tests bench)
 # The release that the protocol must stay compatible with, once there is one.
 RELEASE  = $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 AGAINST  = .git\#tag=$(RELEASE),subdir=proto
@@ -42,13 +42,17 @@ help: ## List the targets
 install: $(DEV) ## Make .venv with everything that development needs
 	@echo "$(VENV) is ready"
 
+# Programs and, where they are called otherwise, their packages: for clients' tests, then for the node.
+PROGRAMS := node:nodejs npm chromium \
+            containerd runc buildah debootstrap nft:nftables ip:iproute2 conntrack \
+            /usr/lib/cni/bridge:containernetworking-plugins
 .PHONY: deps
-deps: ## Install what some tests need besides (Debian and its like): Node, npm, Chromium, promtool
-	@for program in node:nodejs npm chromium; do \
+deps: ## Install what some tests need besides (Debian and its like): Node, Chromium, containerd, promtool, ...
+	@for program in $(PROGRAMS); do \
 	  command -v $${program%:*} >/dev/null || missing+=" $${program#*:}"; \
 	done; \
 	command -v promtool >/dev/null || promtool=" promtool"; \
-	[ -n "$$missing$$promtool" ] || { echo "Node, npm, Chromium and promtool are here"; exit; }; \
+	[ -n "$$missing$$promtool" ] || { echo "All that tests need is here"; exit; }; \
 	command -v apt-get >/dev/null || { echo "Install these by hand:$$missing$$promtool" >&2; exit 1; }; \
 	echo "Installing$$missing$$promtool"; \
 	[ "$$(id -u)" = 0 ] || root=sudo; \
@@ -68,6 +72,8 @@ check: $(DEV) ## Format, lint, types, layers, protocol: everything but tests
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint proto
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python charts/readme.py --check
 	$(if $(RELEASE),$(BIN)/buf breaking proto --against '$(AGAINST)')
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && $(MAKE) proto STUBS="$$fresh" && \
 	diff -r -x __init__.py -x __pycache__ "$$fresh/tidegate/v1" services/tidegate/v1 || \
@@ -121,6 +127,24 @@ short-chaos: $(DEV) ## The same with 1,000 jobs over three seeds, the same each 
 
 .PHONY: test
 test: check unit contract integration short-chaos ## Everything that must pass before landing
+
+.PHONY: cluster
+cluster: $(DEV) ## Start a real Kubernetes node on this machine, with the image (Linux, root)
+	@$(BIN)/python -m tests.bed up
+
+.PHONY: cluster-down
+cluster-down: $(DEV) ## End it, and whatever a killed test run has left
+	@$(BIN)/python -m tests.bed down
+
+# Tests in a cluster wait for it, and no stack says what for.
+PATIENT := -o faulthandler_timeout=0
+.PHONY: cluster-test
+cluster-test: $(DEV) ## Test the chart against a real API server
+	$(BIN)/pytest $(PATIENT) tests/cluster
+
+.PHONY: e2e
+e2e: $(DEV) ## Test the product in real pods, on a node of its own (Linux, root)
+	$(BIN)/pytest $(PATIENT) tests/e2e
 
 .PHONY: bench
 bench: $(BENCH) $(if $(filter litellm,$(BENCHES)),$(LITELLM)) ## Measure everything but the cache (35 minutes), or BENCHES=one_of_them

@@ -1,0 +1,129 @@
+"""From an empty cluster to an answer: what a platform team sees on its first day."""
+
+import time
+
+import aiohttp
+import pytest
+
+from tests.bed.cluster import Cluster, CommandError
+from tests.chaos.crowd import Crowd, crowd_at
+from tests.chaos.plan import JobPlan, Surface
+from tests.chaos.told import Told
+from tests.e2e.installation import RELEASE, Installation
+
+_QUESTION = "What is a tide gate?"
+
+
+def plan(number: int, surface: Surface, question: str = _QUESTION, tokens: int = 0) -> JobPlan:
+    return JobPlan(
+        number=number,
+        surface=surface,
+        at=0.0,
+        question=question,
+        tokens=tokens,
+        batch=False,
+        request_id=f"first-{number}",
+        cancel_after=None,
+        ttl=None,
+    )
+
+
+async def cached(crowd: Crowd, question: str) -> bool:
+    """Whether a question that is asked again is answered by the cache.
+
+    It may take a few times: on a busy machine a lookup may come too late, which is a miss.
+    """
+    for number in range(20, 26):
+        (told,) = await crowd.ask([plan(number, Surface.SSE, question)])
+        starts = [each for each in told.frames.values() if each["type"] == "attempt_started"]
+        if [start["cache"]["tier"] for start in starts] == ["exact"]:
+            return True
+    return False
+
+
+def complaints_of(tolds: list[Told]) -> list[str]:
+    return [complaint for told in tolds for complaint in told.complaints]
+
+
+@pytest.mark.timeout(900)
+async def test_a_first_install_answers_on_every_surface_and_leaves_nothing_behind(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    async with Installation(node, node_namespace, image) as tidegate:
+        began = time.monotonic()
+        notes = await tidegate.install()
+        ready = time.monotonic() - began
+        assert f"{RELEASE}-secrets" in notes
+        doors = await tidegate.doors()
+        async with crowd_at(doors) as crowd:
+            first = await crowd.ask([plan(0, Surface.SSE)])
+            print(f"ready after {ready:.1f} s, answered after {time.monotonic() - began:.1f} s")
+            assert complaints_of(first) == []
+            surfaces = list(Surface)
+            tolds = await crowd.ask(
+                [
+                    plan(number, each, f"{_QUESTION} {number}")
+                    for number, each in enumerate(surfaces, 1)
+                ]
+            )
+            assert complaints_of(tolds) == []
+            assert all(told.job_id for told in tolds)
+            assert await cached(crowd, "When is high tide on Sunday?")
+        await tidegate.helm("test", RELEASE)
+    await tidegate.until_gone()
+
+
+@pytest.mark.timeout(900)
+async def test_the_commands_of_a_pod_answer(node: Cluster, node_namespace: str, image: str) -> None:
+    """`kubectl exec` is what a person with nothing installed has."""
+    async with Installation(node, node_namespace, image) as tidegate:
+        await tidegate.install("--set", "cache.enabled=false")
+        key = await tidegate.secret("api-key")
+        said = await tidegate.kubectl(
+            *("exec", f"deployment/{RELEASE}-gateway", "--"),
+            *("env", f"TIDEGATE_API_KEY={key}", "tidegate", "ask", "--max-tokens", "5", _QUESTION),
+        )
+        assert len(said.split()) == 5
+        url = f"http://{await tidegate.address('gateway', 8080)}/v1/stats"
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session,
+            session.get(url) as answer,
+        ):
+            assert answer.status == 200
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "gatway.replicas=2"], "gatway"),
+        (["--set", "gateway.replicas=two"], "replicas"),
+        (["--set", "nats.mode=external"], "nats.external.url"),
+        (["--set", "provider.existingSecret=openai"], "provider.models"),
+    ],
+)
+async def test_values_that_cannot_work_are_refused_by_name(
+    node: Cluster, node_namespace: str, image: str, options: list[str], says: str
+) -> None:
+    tidegate = Installation(node, node_namespace, image)
+    with pytest.raises(CommandError) as raised:
+        await tidegate.install(*options)
+    assert says in str(raised.value)
+    assert await tidegate.objects() == []
+
+
+@pytest.mark.timeout(600)
+async def test_a_wrong_nats_url_is_named_by_who_is_not_ready(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    tidegate = Installation(node, node_namespace, image)
+    with pytest.raises(CommandError):
+        await tidegate.install(
+            *("--set", "nats.mode=external,nats.external.url=nats://nowhere:4222"), within=45
+        )
+    pods = await tidegate.pods("gateway")
+    name = pods[0]["metadata"]["name"]
+    said = await tidegate.kubectl("logs", name)
+    assert '"condition": "nats", "holds": false' in said
+    assert "nowhere" in said or "Name or service not known" in said
+    await tidegate.helm("uninstall", RELEASE)

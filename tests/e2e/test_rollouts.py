@@ -1,0 +1,132 @@
+"""Restarts, upgrades and kills under fifty streams: every client ends with its exact text.
+
+The clients and the judge are those of the chaos suite; what strikes is Kubernetes.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.bed.cluster import Cluster
+from tests.chaos.crowd import Court, crowd_at
+from tests.chaos.plan import JobPlan, Surface
+from tests.chaos.system import MODEL
+from tests.e2e.installation import RELEASE, Installation
+
+_STREAMS = 50
+# At the simulator's 40 tokens/s, so long that all of them run while something is restarted.
+_TOKENS = (200, 800)
+_TWO_OF_EACH = ("--set", "gateway.replicas=2,streaming.replicas=2,worker.replicas=2")
+# The judge compares bills with what the provider counted, so there must be a price.
+_TARGET = {"provider": "simulator", "price": {"input": 1, "output": 2}}
+_PRICED = {
+    "providers": {"simulator": {"base_url": f"http://{RELEASE}-simulator:8090/v1"}},
+    "models": {MODEL: {"queue": "default", "targets": [_TARGET]}},
+}
+_BILLED = ("--set", "simulator.enabled=true", "--set-json", f"routes={json.dumps(_PRICED)}")
+WORKLOADS = [
+    "deployment/tidegate-worker",
+    "deployment/tidegate-gateway",
+    "deployment/tidegate-streaming",
+    "statefulset/tidegate-cache",
+    "statefulset/tidegate-nats",
+]
+COMPONENTS = ["worker", "gateway", "streaming", "cache", "nats"]
+
+
+def streams(run: str) -> list[JobPlan]:
+    surfaces = list(Surface)
+    least, most = _TOKENS
+    return [
+        JobPlan(
+            number=number,
+            surface=surfaces[number % len(surfaces)],
+            at=number * 0.05,
+            question=f"{run}, question {number}: what does the tide carry?",
+            tokens=least + (most - least) * number // _STREAMS,
+            batch=False,
+            request_id=f"{run}-{number}",
+            cancel_after=None,
+            ttl=None,
+        )
+        for number in range(_STREAMS)
+    ]
+
+
+@asynccontextmanager
+async def installed(node: Cluster, namespace: str, image: str) -> AsyncIterator[Installation]:
+    async with Installation(node, namespace, image) as tidegate:
+        await tidegate.install(*_TWO_OF_EACH, *_BILLED)
+        yield tidegate
+
+
+async def under_load(
+    tidegate: Installation, court: Court, run: str, strike: Callable[[], Awaitable[None]]
+) -> None:
+    """Fifty streams, a blow in their midst, and the verdict on all of it."""
+    async with crowd_at(await tidegate.doors()) as crowd:
+        asking = asyncio.create_task(crowd.ask(streams(run)))
+        await asyncio.sleep(4)
+        await strike()
+        tolds = await asking
+        verdict = await court.judge(crowd, tolds, await tidegate.witnesses())
+    print(
+        f"{run}: {dict(verdict.states)}, {verdict.resumed} reconnects, {verdict.attempts} attempts"
+    )
+    assert not verdict.complaints, "\n".join(verdict.complaints)
+    assert verdict.states == {"completed": _STREAMS}
+
+
+@pytest.mark.timeout(1_800)
+async def test_every_component_is_restarted_under_load(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    court = Court()
+    async with installed(node, node_namespace, image) as tidegate:
+        for workload in WORKLOADS:
+
+            async def strike(workload: str = workload) -> None:
+                await tidegate.rollout(workload)
+
+            await under_load(tidegate, court, f"restart of {workload.partition('/')[2]}", strike)
+
+
+@pytest.mark.timeout(1_800)
+async def test_an_upgrade_and_a_rollback_under_load(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    court = Court()
+    async with installed(node, node_namespace, image) as tidegate:
+
+        async def upgrade() -> None:
+            await tidegate.upgrade(
+                *("--set", "worker.settings.TIDEGATE_WORKER_CONCURRENCY=128"),
+                *("--set", "gateway.settings.TIDEGATE_LOG_LEVEL=warning"),
+                *("--set", "streaming.settings.TIDEGATE_LOG_LEVEL=warning"),
+            )
+
+        async def roll_back() -> None:
+            await tidegate.helm("rollback", RELEASE, "1", "--wait")
+
+        before = await tidegate.secret("api-key")
+        await under_load(tidegate, court, "upgrade", upgrade)
+        await under_load(tidegate, court, "rollback", roll_back)
+        assert await tidegate.secret("api-key") == before
+
+
+@pytest.mark.timeout(1_800)
+async def test_each_pod_is_deleted_by_force_under_load(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    court = Court()
+    async with installed(node, node_namespace, image) as tidegate:
+        for component in COMPONENTS:
+
+            async def strike(component: str = component) -> None:
+                pod = (await tidegate.pods(component))[0]["metadata"]["name"]
+                await tidegate.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+
+            await under_load(tidegate, court, f"loss of a {component}", strike)
