@@ -44,8 +44,8 @@ install: $(DEV) ## Make .venv with everything that development needs
 
 # Programs and, where they are called otherwise, their packages: for clients' tests, then for the node.
 PROGRAMS := node:nodejs npm chromium \
-            containerd runc buildah debootstrap nft:nftables ip:iproute2 conntrack \
-            /usr/lib/cni/bridge:containernetworking-plugins
+            containerd runc buildah debootstrap nft:nftables ip:iproute2 openssl \
+            /usr/lib/cni/ptp:containernetworking-plugins
 .PHONY: deps
 deps: ## Install what some tests need besides (Debian and its like): Node, Chromium, containerd, promtool, ...
 	@for program in $(PROGRAMS); do \

@@ -21,6 +21,7 @@ CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "tidegate"
 RELEASE: Final = "tidegate"
 _READY_SECONDS: Final = 300
 _GONE_SECONDS: Final = 90.0
+_WARNED_SECONDS: Final = 60.0
 _PORTS: Final = {"http": 8080, "grpc": 50051, "sse": 8082, "websocket": 8081}
 
 
@@ -44,6 +45,7 @@ class Installation:
     ) -> None:
         if error is None:
             await self.helm("uninstall", RELEASE, "--wait", "--ignore-not-found")
+            await self.until_gone()
 
     async def install(self, *options: str, within: float = _READY_SECONDS) -> str:
         """`helm install --wait`, and what it prints. Raises as `Cluster.helm` does."""
@@ -118,6 +120,17 @@ class Installation:
             f"http://{simulator}",
             f"nats://admin:{password}@{nats}",
         )
+
+    async def until_warned(self, *words: str) -> None:
+        """Returns when Kubernetes warns of something in all of these words."""
+        until = time.monotonic() + _WARNED_SECONDS
+        while True:
+            said = [str(each["message"]) for each in await self.cluster.events(self.namespace)]
+            if any(all(word in message for word in words) for message in said):
+                return
+            if time.monotonic() > until:
+                raise AssertionError(f"nothing was said of {words}, but: {said}")
+            await asyncio.sleep(1)
 
     async def until_gone(self) -> None:
         """Returns when nothing of it is left; what owns what is cleared away in the background."""

@@ -5,7 +5,7 @@ import time
 import aiohttp
 import pytest
 
-from tests.bed.cluster import Cluster, CommandError
+from tests.bed.cluster import Cluster
 from tests.chaos.crowd import Crowd, crowd_at
 from tests.chaos.plan import JobPlan, Surface
 from tests.chaos.told import Told
@@ -70,7 +70,6 @@ async def test_a_first_install_answers_on_every_surface_and_leaves_nothing_behin
             assert all(told.job_id for told in tolds)
             assert await cached(crowd, "When is high tide on Sunday?")
         await tidegate.helm("test", RELEASE)
-    await tidegate.until_gone()
 
 
 @pytest.mark.timeout(900)
@@ -90,40 +89,3 @@ async def test_the_commands_of_a_pod_answer(node: Cluster, node_namespace: str, 
             session.get(url) as answer,
         ):
             assert answer.status == 200
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--set", "gatway.replicas=2"], "gatway"),
-        (["--set", "gateway.replicas=two"], "replicas"),
-        (["--set", "nats.mode=external"], "nats.external.url"),
-        (["--set", "provider.existingSecret=openai"], "provider.models"),
-    ],
-)
-async def test_values_that_cannot_work_are_refused_by_name(
-    node: Cluster, node_namespace: str, image: str, options: list[str], says: str
-) -> None:
-    tidegate = Installation(node, node_namespace, image)
-    with pytest.raises(CommandError) as raised:
-        await tidegate.install(*options)
-    assert says in str(raised.value)
-    assert await tidegate.objects() == []
-
-
-@pytest.mark.timeout(600)
-async def test_a_wrong_nats_url_is_named_by_who_is_not_ready(
-    node: Cluster, node_namespace: str, image: str
-) -> None:
-    tidegate = Installation(node, node_namespace, image)
-    with pytest.raises(CommandError):
-        await tidegate.install(
-            *("--set", "nats.mode=external,nats.external.url=nats://nowhere:4222"), within=45
-        )
-    pods = await tidegate.pods("gateway")
-    name = pods[0]["metadata"]["name"]
-    said = await tidegate.kubectl("logs", name)
-    assert '"condition": "nats", "holds": false' in said
-    assert "nowhere" in said or "Name or service not known" in said
-    await tidegate.helm("uninstall", RELEASE)
