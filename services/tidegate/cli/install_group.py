@@ -16,8 +16,8 @@ def install() -> None:
 
 @install.command("secrets")
 @click.option("--secret", required=True, help="The Secret to make or to complete.")
-@click.option("--owner", required=True, help="The ConfigMap that it is to go with.")
-def install_secrets(secret: str, owner: str) -> None:
+@click.option("--owner", help="The ConfigMap that it is to go with; without one it stays.")
+def install_secrets(secret: str, owner: str | None) -> None:
     """Make what an installation's Secret lacks: NATS passwords, signing secrets, a first API key.
 
     What is there is left as it is. This runs in a pod whose service account may read and write it.

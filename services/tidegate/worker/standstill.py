@@ -1,4 +1,4 @@
-"""Whether this process stood still for as long as a delivery lasts: frozen, or starved.
+"""Whether this process stood still for so long that a delivery may run out: frozen, or starved.
 
 What it then finds on its socket was sent at any time meanwhile, and a delivery does not say when.
 One that has run out by now is another worker's: to begin it would take the log from its owner and
@@ -22,6 +22,9 @@ from tidegate.worker.delivery import BACKOFF
 _log = structlog.stdlib.get_logger(module=__name__)
 
 _TICK_SECONDS: Final = 1.0
+# A delivery that is taken is kept alive within a third of its time. What is older than half of it
+# may have run out by then.
+_STILL_SECONDS: Final = ACK_WAIT_SECONDS / 2
 _FLUSH_SECONDS: Final = 2.0
 
 Hook = Callable[[], Coroutine[Any, Any, None]]
@@ -56,7 +59,7 @@ class Standstill:
     @property
     def doubtful(self) -> bool:
         """Whether a delivery that arrives now may have run out long ago."""
-        return self._behind or self._clock() - self._ticked_at >= ACK_WAIT_SECONDS
+        return self._behind or self._clock() - self._ticked_at >= _STILL_SECONDS
 
     async def start(self) -> None:
         """Begins to watch."""

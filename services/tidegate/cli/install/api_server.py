@@ -85,14 +85,16 @@ class ApiServer:
         return str(found["metadata"]["uid"])
 
     async def create_secret(
-        self, name: str, data: Mapping[str, bytes], *, owner: str, of: str
+        self, name: str, data: Mapping[str, bytes], *, owner: tuple[str, str] | None
     ) -> None:
-        """Makes a Secret that goes when the ConfigMap `of`, of the identity `owner`, goes.
+        """Makes a Secret. It goes when the ConfigMap goes whose name and identity are `owner`.
 
         Raises ConflictError where there is one by now, and ApiServerError.
         """
-        reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": of, "uid": owner}
-        metadata = {"name": name, "ownerReferences": [reference]}
+        metadata: dict[str, Any] = {"name": name}
+        if owner is not None:
+            reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner[0], "uid": owner[1]}
+            metadata["ownerReferences"] = [reference]
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _encoded(data)}
         await self._call("POST", "secrets", body)
 

@@ -41,7 +41,7 @@ def missing(there: Mapping[str, bytes]) -> dict[str, bytes]:
     return made
 
 
-def run_secrets(secret: str, owner: str) -> int:
+def run_secrets(secret: str, owner: str | None) -> int:
     """Makes or completes the Secret, and prints the names of what it made."""
     try:
         made = asyncio.run(_complete(load_settings(PodSettings), secret, owner))
@@ -53,7 +53,7 @@ def run_secrets(secret: str, owner: str) -> int:
     return 0
 
 
-async def _complete(settings: PodSettings, secret: str, owner: str) -> list[str]:
+async def _complete(settings: PodSettings, secret: str, owner: str | None) -> list[str]:
     async with ApiServer(settings) as api:
         for _ in range(_TRIES):
             try:
@@ -63,12 +63,13 @@ async def _complete(settings: PodSettings, secret: str, owner: str) -> list[str]
     raise ApiServerError(f"the Secret {secret} changes all the time; try again")
 
 
-async def _try(api: ApiServer, secret: str, owner: str) -> list[str]:
+async def _try(api: ApiServer, secret: str, owner: str | None) -> list[str]:
     found = await api.secret(secret)
     added = missing(found.data if found else {})
     if found is None:
         # It goes with what it belongs to: an uninstall leaves no secret behind.
-        await api.create_secret(secret, added, owner=await api.config_map_uid(owner), of=owner)
+        uid = await api.config_map_uid(owner) if owner else None
+        await api.create_secret(secret, added, owner=(owner, uid) if owner and uid else None)
     elif added:
         await api.add_to_secret(found, added)
     return list(added)
