@@ -11,7 +11,8 @@
 #
 # with `cert = /run/secrets/ca` in that pip.conf.
 
-# The release of Python that the tests run on.
+# Python 3.11, as the tests have it, on Debian 12. For builds that are the same each time, name an
+# image by its digest.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 # What all of it stands on: changes with the lock files, and is by far the largest part. pip and the

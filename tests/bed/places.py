@@ -5,6 +5,7 @@ the state folder is short enough for a Unix socket.
 """
 
 import os
+import stat
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ def state() -> Path:
     """
     path = Path(f"/tmp/tidegate-bed-{os.getuid()}")
     path.mkdir(mode=0o700, exist_ok=True)
-    if path.stat().st_uid != os.getuid():
+    found = path.lstat()  # not what a link of somebody else's leads to
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{path} is somebody else's")
     return path

@@ -53,7 +53,9 @@ class Installation:
 
     async def upgrade(self, *options: str, within: float = _READY_SECONDS) -> str:
         """`helm upgrade --wait` with the values of before and these."""
-        return await self._helm_with("upgrade", "--reuse-values", *options, within=within)
+        return await self._helm_with(
+            "upgrade", "--reset-then-reuse-values", *options, within=within
+        )
 
     async def _helm_with(self, verb: str, *options: str, within: float) -> str:
         waiting = ("--wait", "--timeout", f"{within:.0f}s")

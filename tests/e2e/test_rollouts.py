@@ -12,13 +12,14 @@ import pytest
 
 from tests.bed.cluster import Cluster
 from tests.chaos.crowd import Court, crowd_at
+from tests.chaos.judge import Verdict
 from tests.chaos.plan import JobPlan, Surface
 from tests.chaos.system import MODEL
 from tests.e2e.installation import RELEASE, Installation
 
 _STREAMS = 50
-# At the simulator's 40 tokens/s, so long that all of them run while something is restarted.
-_TOKENS = (200, 800)
+# At the simulator's 40 tokens/s 10 to 40 seconds: some run still when the last pod is told to go.
+_TOKENS = (400, 1_600)
 _TWO_OF_EACH = ("--set", "gateway.replicas=2,streaming.replicas=2,worker.replicas=2")
 # The judge compares bills with what the provider counted, so there must be a price.
 _TARGET = {"provider": "simulator", "price": {"input": 1, "output": 2}}
@@ -27,6 +28,8 @@ _PRICED = {
     "models": {MODEL: {"queue": "default", "targets": [_TARGET]}},
 }
 _BILLED = ("--set", "simulator.enabled=true", "--set-json", f"routes={json.dumps(_PRICED)}")
+# Shorter than most of the streams, so that pods end with work in hand.
+_HASTY = ("--set", "worker.drainSeconds=10,gateway.drainSeconds=12,streaming.drainSeconds=12")
 WORKLOADS = [
     "deployment/tidegate-worker",
     "deployment/tidegate-gateway",
@@ -59,18 +62,19 @@ def streams(run: str) -> list[JobPlan]:
 @asynccontextmanager
 async def installed(node: Cluster, namespace: str, image: str) -> AsyncIterator[Installation]:
     async with Installation(node, namespace, image) as tidegate:
-        await tidegate.install(*_TWO_OF_EACH, *_BILLED)
+        await tidegate.install(*_TWO_OF_EACH, *_HASTY, *_BILLED)
         yield tidegate
 
 
 async def under_load(
     tidegate: Installation, court: Court, run: str, strike: Callable[[], Awaitable[None]]
-) -> None:
+) -> Verdict:
     """Fifty streams, a blow in their midst, and the verdict on all of it."""
     async with crowd_at(await tidegate.doors()) as crowd:
         asking = asyncio.create_task(crowd.ask(streams(run)))
         await asyncio.sleep(4)
         await strike()
+        ran_on = not asking.done()
         tolds = await asking
         verdict = await court.judge(crowd, tolds, await tidegate.witnesses())
     print(
@@ -78,6 +82,8 @@ async def under_load(
     )
     assert not verdict.complaints, "\n".join(verdict.complaints)
     assert verdict.states == {"completed": _STREAMS}
+    assert ran_on, "all had ended before the blow was over"
+    return verdict
 
 
 @pytest.mark.timeout(1_800)
@@ -91,7 +97,13 @@ async def test_every_component_is_restarted_under_load(
             async def strike(workload: str = workload) -> None:
                 await tidegate.rollout(workload)
 
-            await under_load(tidegate, court, f"restart of {workload.partition('/')[2]}", strike)
+            run = f"restart of {workload.partition('/')[2]}"
+            verdict = await under_load(tidegate, court, run, strike)
+            if "worker" in workload:
+                # What was not ended in time was handed back, and taken over.
+                assert verdict.attempts > _STREAMS
+            if "gateway" in workload or "streaming" in workload:
+                assert verdict.resumed
 
 
 @pytest.mark.timeout(1_800)
@@ -130,3 +142,17 @@ async def test_each_pod_is_deleted_by_force_under_load(
                 await tidegate.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
 
             await under_load(tidegate, court, f"loss of a {component}", strike)
+
+
+@pytest.mark.timeout(1_800)
+async def test_three_nats_servers_are_restarted_under_load(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    async with Installation(node, node_namespace, image) as tidegate:
+        three = ("--set", "nats.replicas=3,nats.resources.requests.cpu=50m")
+        await tidegate.install(*_TWO_OF_EACH, *three, *_BILLED)
+
+        async def strike() -> None:
+            await tidegate.rollout("statefulset/tidegate-nats")
+
+        await under_load(tidegate, Court(), "restart of three nats-servers", strike)
