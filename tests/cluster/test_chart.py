@@ -11,7 +11,9 @@ import yaml
 from tests.bed.cluster import Cluster, CommandError
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "tidegate"
-VALUES = [None, *sorted((CHART / "examples").glob("*.yaml"))]
+_OWN = Path(__file__).with_name("values")
+_SETS = [*sorted((CHART / "examples").glob("*.yaml")), *sorted(_OWN.glob("*.yaml"))]
+VALUES = [None, *_SETS]
 # Of other projects; here they take anything, so that what the chart says is sent at all.
 _FOREIGN = {
     "PodMonitor": ("monitoring.coreos.com", "v1", "podmonitors"),
@@ -48,6 +50,17 @@ def pods_of(objects: list[dict[str, Any]], namespace: str) -> Iterator[dict[str,
             yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
+def one(objects: list[dict[str, Any]], kind: str, component: str) -> dict[str, Any]:
+    """The only object of the kind that belongs to the component."""
+    label = "app.kubernetes.io/component"
+    (found,) = [
+        each
+        for each in objects
+        if each["kind"] == kind and each["metadata"]["labels"][label] == component
+    ]
+    return found
+
+
 async def know(cluster: Cluster, kinds: set[str]) -> None:
     for kind in kinds & _FOREIGN.keys():
         group, version, plural = _FOREIGN[kind]
@@ -69,13 +82,16 @@ async def know(cluster: Cluster, kinds: set[str]) -> None:
 async def accounts(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> None:
     """Pods are refused whose service account is not there."""
     mine = [each for each in objects if each["kind"] == "ServiceAccount"]
-    await cluster.apply(mine, namespace)
+    if mine:
+        await cluster.apply(mine, namespace)
 
 
 async def accepted(cluster: Cluster, namespace: str, objects: list[dict[str, Any]]) -> str:
+    """What the API server says of the objects, sent as Helm 4 sends them."""
     listed = {"apiVersion": "v1", "kind": "List", "items": objects}
     return await cluster.kubectl(
-        *("apply", "--namespace", namespace, "--dry-run=server", "--validate=strict", "-f", "-"),
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict"),
+        *("--namespace", namespace, "-f", "-"),
         input=json.dumps(listed),
     )
 
@@ -88,6 +104,8 @@ async def test_every_object_is_accepted_under_restricted_pod_security(
     await control_plane.kubectl("label", "namespace", namespace, _RESTRICTED)
     objects = await rendered(control_plane, namespace, values=values)
     await know(control_plane, {each["kind"] for each in objects})
+    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    assert len(names) == len(set(names)), "one would take the other's place"
     hooks = [each for each in objects if "helm.sh/hook" in each["metadata"].get("annotations", {})]
     assert [each["kind"] for each in hooks] == ["Pod"]
     await accepted(control_plane, namespace, objects)
@@ -132,3 +150,79 @@ async def test_a_typo_is_refused(control_plane: Cluster, namespace: str, typo: s
         await rendered(control_plane, namespace, "--set", typo)
     wrong = typo.partition("=")
     assert wrong[0].rpartition(".")[2] in str(raised.value) or wrong[2] in str(raised.value)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("secrets.existingSecret=tidegate-secrets", "the chart makes itself"),
+        ("keys.existingSecret=tidegate-secrets", "the chart makes itself"),
+        ("defaults.serviceAccount.name=shared", "defaults.serviceAccount.create to false"),
+        ("worker.serviceAccount.name=tidegate-gateway", "would each make the service account"),
+        ("worker.extraEnv[0].name=TIDEGATE_NATS_URL", "extraEnv of worker: TIDEGATE_NATS_URL"),
+        ("nats.extraEnv[0].name=A,nats.extraEnv[1].name=A", "extraEnv of nats: A is set already"),
+        ("worker.settings.TIDEGATE_NATS_URL=nats://else", "settings of worker"),
+    ],
+)
+async def test_what_contradicts_itself_is_refused_in_words(
+    control_plane: Cluster, namespace: str, options: str, said: str
+) -> None:
+    """Else the API server, or a pod that never starts, would say so in words of its own."""
+    with pytest.raises(CommandError) as raised:
+        await rendered(control_plane, namespace, "--set", options)
+    assert said in str(raised.value)
+
+
+@pytest.mark.timeout(120)
+async def test_a_release_whose_name_is_no_label_is_refused(
+    control_plane: Cluster, namespace: str
+) -> None:
+    """Helm allows a dot; Services do not."""
+    with pytest.raises(CommandError, match="a DNS label is small letters"):
+        await control_plane.helm("template", "tide.gate", str(CHART), "--namespace", namespace)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("value", ["create=false,{0}.name=shared", "name=own"])
+async def test_accounts_that_are_made_once_are_welcome(
+    control_plane: Cluster, namespace: str, value: str
+) -> None:
+    place = "worker.serviceAccount" if value == "name=own" else "defaults.serviceAccount"
+    options = f"{place}.{value.format(place)}"
+    assert await rendered(control_plane, namespace, "--set", options)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("options", "stays"),
+    [
+        ("nats.persistence.whenDeleted=Delete", False),
+        ("nats.persistence.whenDeleted=Retain", True),
+        ("nats.persistence.whenDeleted=Retain,nats.persistence.enabled=false", False),
+    ],
+)
+async def test_the_secret_stays_where_the_volumes_stay(
+    control_plane: Cluster, namespace: str, options: str, stays: bool
+) -> None:
+    """Else the answers in them could be read by nobody whom they belong to."""
+    objects = await rendered(control_plane, namespace, "--set", options)
+    (container,) = one(objects, "Job", "secrets")["spec"]["template"]["spec"]["containers"]
+    assert ("--owner" not in container["command"]) is stays
+    # Its removal would take a Secret along that was made while it was the owner.
+    assert one(objects, "ConfigMap", "secrets")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("servers", [1, 3])
+async def test_a_rollout_of_nats_waits_for_the_streams_where_there_are_copies(
+    control_plane: Cluster, namespace: str, servers: int
+) -> None:
+    """Else the next server would stop while this one's copies lag, and the majority be lost."""
+    objects = await rendered(control_plane, namespace, "--set", f"nats.replicas={servers}")
+    spec = one(objects, "StatefulSet", "nats")["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    started = container["startupProbe"]["httpGet"]["path"]
+    assert started == ("/healthz" if servers == 3 else "/healthz?js-server-only=true")
+    assert container["readinessProbe"]["httpGet"]["path"] == "/healthz?js-server-only=true"
+    assert spec.get("minReadySeconds") == (5 if servers == 3 else None)

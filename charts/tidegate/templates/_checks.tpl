@@ -4,9 +4,7 @@ first line that the user reads.
 */}}
 
 {{- define "tidegate.checks" -}}
-{{- if not (regexMatch "^[a-z]" (include "tidegate.fullname" .)) -}}
-{{- fail "Names of Services begin with a letter: give the release such a name, or set fullnameOverride." -}}
-{{- end -}}
+{{- include "tidegate.checkNames" . -}}
 {{- include "tidegate.checkNats" . -}}
 {{- include "tidegate.checkCache" . -}}
 {{- include "tidegate.checkModels" . -}}

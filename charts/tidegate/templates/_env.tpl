@@ -1,6 +1,7 @@
 {{/*
 The environment of the services. Each piece is a YAML map, so that no variable can stand twice: what
-the chart sets itself cannot be set by `settings`, which would only hide where a value comes from.
+the chart sets itself can be set neither by `settings` nor by `extraEnv`, which would only hide where a
+value comes from.
 */}}
 
 {{/* The list for a container: `env` and what all services have, `settings`, then `extraEnv`. */}}
@@ -8,11 +9,24 @@ the chart sets itself cannot be set by `settings`, which would only hide where a
 {{- $own := merge (fromYaml .env) (include "tidegate.drainEnv" . | fromYaml) -}}
 {{- range $name, $_ := .values.settings }}
 {{- if hasKey $own $name }}
-{{- fail (printf "settings of %s: the chart sets %s itself; use the value for it, or extraEnv to insist." $.component $name) }}
+{{- fail (printf "settings of %s: the chart sets %s itself; use the value for it." $.component $name) }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := merge $own (default dict .values.settings) }}
+{{- $all := merge $own (default dict .values.settings) }}
+{{- range $name, $value := $all }}
 - {name: {{ $name }}, value: {{ include "tidegate.scalar" $value | quote }}}
+{{- end }}
+{{- include "tidegate.extraEnv" (merge (dict "taken" (keys $all)) .) }}
+{{- end }}
+
+{{/* `extraEnv`, beside the names `taken`. Server-side apply, which Helm 4 uses, refuses a name twice. */}}
+{{- define "tidegate.extraEnv" -}}
+{{- $taken := .taken -}}
+{{- range .values.extraEnv }}
+{{- if has .name $taken }}
+{{- fail (printf "extraEnv of %s: %s is set already, by the chart, by settings or by extraEnv itself; say it in one place, settings where there is no value for it." $.component .name) }}
+{{- end }}
+{{- $taken = append $taken .name }}
 {{- end }}
 {{- with .values.extraEnv }}
 {{ toYaml . }}

@@ -36,7 +36,7 @@ metadata:
   {{- include "tidegate.metadata" . | nindent 2 }}
 spec:
   maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
-  {{- if not (has .component (list "nats" "qdrant")) }}
+  {{- if ne .component "nats" }}
   {{- /* A pod that is not ready serves nobody, and must not keep a node from being drained. */}}
   unhealthyPodEvictionPolicy: AlwaysAllow
   {{- end }}

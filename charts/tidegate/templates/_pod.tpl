@@ -30,7 +30,7 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- else }}
-{{- if has .component (list "nats" "qdrant") }}
+{{- if eq .component "nats" }}
 affinity:
   podAntiAffinity:
     preferredDuringSchedulingIgnoredDuringExecution:

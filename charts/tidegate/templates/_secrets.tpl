@@ -14,6 +14,15 @@ A pod whose Secret or key is not there yet waits for it.
 {{- if not (and .Values.secrets.existingSecret .Values.keys.existingSecret) -}}yes{{- end -}}
 {{- end }}
 
+{{/*
+Whether the Secret outlives an uninstall; empty if not. Volumes that stay are of no use without it:
+clients' keys, and what their tokens are signed with, would be others after the next install.
+*/}}
+{{- define "tidegate.keepsSecret" -}}
+{{- $nats := .Values.nats -}}
+{{- if and (eq $nats.mode "bundled") $nats.persistence.enabled (eq $nats.persistence.whenDeleted "Retain") -}}yes{{- end -}}
+{{- end }}
+
 {{/* The Secret that holds `key`, or nothing: NATS servers of others may ask for no password. */}}
 {{- define "tidegate.secretOf" -}}
 {{- $values := .root.Values -}}

@@ -91,6 +91,8 @@ def test_a_typo_is_refused_everywhere() -> None:
         {"gateway": {"replica": 2}},
         {"nats": {"replicas": 2}},
         {"cache": {"store": "redis"}},
+        {"cache": {"qdrant": {"bundled": {"replicas": 2}}}},
+        {"fullnameOverride": "tide.gate"},
         {"image": {"digest": "sha256:1"}},
         {"image": {"pullPolicy": "Sometimes"}},
         {"worker": {"settings": {"QUEUES": "default"}}},
