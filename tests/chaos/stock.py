@@ -11,7 +11,8 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
 from tests.chaos.clients import CALL_SECONDS, UNKNOWN, PollingClient, Unheard
 
-_CHANGED = "answer_changed"
+# What ends a stream that another try cures: a cut, another attempt's text, a drain.
+_PASSING = {None, "answer_changed", "draining"}
 
 
 class StockClient(PollingClient):
@@ -34,7 +35,7 @@ class StockClient(PollingClient):
         except (APIError, httpx2.HTTPError) as error:
             # In mid-stream: the job ended otherwise, or the connection did.
             code = getattr(error, "code", None)
-            if self.plan.request_id and code in {None, _CHANGED}:
+            if self.plan.request_id and code in _PASSING:
                 self.told.resumed += 1
                 return False
             self.told.text = None
