@@ -143,12 +143,15 @@ def _programs(folder: Path) -> Path:
 
 def _hint(folder: Path, reference: str | None) -> None:
     kubeconfig = folder / "kubeconfig"
-    image = [] if reference is None else [f"image: {reference}"]
+    image = []
+    if reference is not None:
+        registry, tag = reference.partition("/")[0], reference.rpartition(":")[2]
+        image = [f"image: {reference} (image.registry={registry},image.tag={tag})"]
     lines = [
         *(str(kubeconfig), *image, "To use it in this shell:"),
         f"  export KUBECONFIG={shlex.quote(str(kubeconfig))}",
         f'  export PATH={shlex.quote(str(_programs(folder)))}:"$PATH"',
-        "To end it: python -m tests.bed down",
+        "To end it: make cluster-down",
     ]
     print("\n".join(lines))
 

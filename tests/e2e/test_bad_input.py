@@ -6,8 +6,11 @@ import aiohttp
 import pytest
 
 from tests.bed.cluster import Cluster, CommandError
+from tests.chaos.crowd import crowd_at
 from tests.chaos.ledger import bearer
+from tests.chaos.plan import Surface
 from tests.e2e.installation import RELEASE, Installation
+from tests.e2e.questions import complaints_of, plan
 
 # Long enough for whatever would start to have started.
 _GIVEN_UP: float = 20.0
@@ -95,3 +98,26 @@ async def test_a_wrong_providers_key_is_the_reason_that_jobs_are_given(
         assert answer.status >= 400
         assert "PROVIDER_CREDENTIALS" in json.dumps(error).upper()
         await tidegate.kubectl("delete", "secret", "provider")
+
+
+@pytest.mark.timeout(600)
+async def test_an_upgrade_that_cannot_start_harms_nobody_and_can_be_taken_back(
+    node: Cluster, node_namespace: str, image: str
+) -> None:
+    """A Secret is misspelt: pods of before go on serving, with their routes."""
+    async with Installation(node, node_namespace, image) as tidegate:
+        await tidegate.install("--set", "simulator.enabled=true")
+        with pytest.raises(CommandError):
+            await tidegate.upgrade(
+                *("--set", "provider.existingSecret=forgotten,provider.models={gpt-4o-mini}"),
+                within=_GIVEN_UP,
+            )
+        async with crowd_at(await tidegate.doors()) as crowd:
+            meanwhile = await crowd.ask([plan(1, Surface.SSE, "Who opens the gate?")])
+        await tidegate.helm("rollback", RELEASE, "1", "--wait", "--timeout", "120s")
+        async with crowd_at(await tidegate.doors()) as crowd:
+            afterwards = await crowd.ask([plan(2, Surface.SSE, "Who shuts the gate?")])
+        await tidegate.helm("test", RELEASE)
+    assert complaints_of(meanwhile + afterwards) == []
+    ends = [list(told.frames.values())[-1]["type"] for told in meanwhile + afterwards]
+    assert ends == ["completed", "completed"]

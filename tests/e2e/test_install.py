@@ -7,25 +7,11 @@ import pytest
 
 from tests.bed.cluster import Cluster
 from tests.chaos.crowd import Crowd, crowd_at
-from tests.chaos.plan import JobPlan, Surface
-from tests.chaos.told import Told
+from tests.chaos.plan import Surface
 from tests.e2e.installation import RELEASE, Installation
+from tests.e2e.questions import complaints_of, plan
 
 _QUESTION = "What is a tide gate?"
-
-
-def plan(number: int, surface: Surface, question: str = _QUESTION, tokens: int = 0) -> JobPlan:
-    return JobPlan(
-        number=number,
-        surface=surface,
-        at=0.0,
-        question=question,
-        tokens=tokens,
-        batch=False,
-        request_id=f"first-{number}",
-        cancel_after=None,
-        ttl=None,
-    )
 
 
 async def cached(crowd: Crowd, question: str) -> bool:
@@ -41,10 +27,6 @@ async def cached(crowd: Crowd, question: str) -> bool:
     return False
 
 
-def complaints_of(tolds: list[Told]) -> list[str]:
-    return [complaint for told in tolds for complaint in told.complaints]
-
-
 @pytest.mark.timeout(900)
 async def test_a_first_install_answers_on_every_surface_and_leaves_nothing_behind(
     node: Cluster, node_namespace: str, image: str
@@ -56,7 +38,7 @@ async def test_a_first_install_answers_on_every_surface_and_leaves_nothing_behin
         assert f"{RELEASE}-secrets" in notes
         doors = await tidegate.doors()
         async with crowd_at(doors) as crowd:
-            first = await crowd.ask([plan(0, Surface.SSE)])
+            first = await crowd.ask([plan(0, Surface.SSE, _QUESTION)])
             print(f"ready after {ready:.1f} s, answered after {time.monotonic() - began:.1f} s")
             assert complaints_of(first) == []
             surfaces = list(Surface)

@@ -40,6 +40,19 @@ yes
   targets: [{provider: {{ .provider | quote }}}]
 {{- end }}
 
+{{/* The routes file, of whichever values it is made. */}}
+{{- define "tidegate.routesText" -}}
+{{- if .Values.routes -}}
+{{- toYaml .Values.routes -}}
+{{- else -}}
+{{- include "tidegate.routesFile" . -}}
+{{- end -}}
+{{- end }}
+
+{{- define "tidegate.routesSuffix" -}}
+{{- include "tidegate.routesText" . | sha256sum | trunc 8 -}}
+{{- end }}
+
 {{- define "tidegate.routesFile" -}}
 {{- $provider := .Values.provider -}}
 {{- $name := $provider.name -}}

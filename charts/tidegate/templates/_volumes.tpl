@@ -25,7 +25,7 @@ come by themselves.
     name: {{ $values.existingRoutes.configMap | quote }}
     items: [{key: {{ $values.existingRoutes.key | quote }}, path: routes.yaml}]
     {{- else }}
-    name: {{ include "tidegate.componentName" (dict "root" .root "component" "routes") }}
+    name: {{ include "tidegate.componentName" (dict "root" .root "component" "routes") }}-{{ include "tidegate.routesSuffix" .root }}
     {{- end }}
 {{- end }}
 {{- if has "providers" .mounts }}
