@@ -1,29 +1,22 @@
 """A real control plane for tests of what speaks to the Kubernetes API; see `tests.bed`."""
 
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.bed import fixtures
 from tests.bed.cluster import Cluster
+from tests.bed.hooks import (
+    pytest_collection_finish,
+    pytest_collection_modifyitems,
+    pytest_runtest_makereport,
+)
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    fixtures.give_time(items)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if not session.config.option.collectonly:
-        fixtures.prepare(session.items)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    fixtures.explain(item, report)
-    return report
+__all__ = [
+    "pytest_collection_finish",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_makereport",
+]
 
 
 @pytest.fixture(scope="session")
