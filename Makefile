@@ -31,8 +31,8 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
            --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 # What the image holds of it: no plots, and the build backend apart.
-IMAGE   := pyproject.toml --extra cache --extra local --extra otel
-OURS    := pyproject.toml --extra cache --extra local --extra otel --extra plot --group build
+IMAGE   := pyproject.toml --extra cache --extra local --extra operator --extra otel
+OURS    := pyproject.toml --extra cache --extra local --extra operator --extra otel --extra plot --group build
 
 .PHONY: help
 help: ## List the targets
