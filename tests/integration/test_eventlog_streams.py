@@ -7,11 +7,11 @@ import pytest
 from tests.support.log_world import LogPeer, connected
 from tests.support.nats_server import NatsServer
 from tidegate.contracts.jobs import JobClass
+from tidegate.contracts.queue_consumers import consumer_config
 from tidegate.eventlog.streams import (
     StreamOptions,
     apply_consumers,
     apply_streams,
-    consumer_config,
     consumer_exists,
     stream_configs,
     streams_exist,

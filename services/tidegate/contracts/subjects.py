@@ -16,6 +16,8 @@
     left.<tenant>.<job>                          —        "my last reader of it has gone"
     figures.ask.<process>.<question>             —        "what have you counted so far?"
     figures.here.<process>.<question>            —        the answer of each process
+    wake.<queue>                                 —        "a job has come", to the operator
+    load.<queue>.<worker>                        —        how full a worker is, told all the time
 
 Tenant, queue and job names are subject-safe: they never hold a dot, a wildcard or white space.
 """
@@ -49,6 +51,8 @@ READERS_ALL: Final = "readers.*.*"
 HERE_ALL: Final = "here.*.*"
 LEFT_ALL: Final = "left.*.*"
 FIGURES_ASK_ALL: Final = "figures.ask.*.*"
+WAKE_ALL: Final = "wake.*"
+LOAD_ALL: Final = "load.*.*"
 BREAKERS_ALL: Final = f"$KV.{BREAKERS_BUCKET}.>"
 BREAKERS_LIVE_ALL: Final = "breaker.>"
 BREAKERS_LIVE_DESTINATION: Final = "breaker.{{wildcard(1)}}.{{wildcard(2)}}"
@@ -223,6 +227,21 @@ def figures_answers(process: str) -> str:
 def figures_answer_subject(question_subject: str) -> str:
     """Where the question of a subject is answered."""
     return question_subject.replace(".ask.", ".here.", 1)
+
+
+def wake_subject(queue: str) -> str:
+    """Tells whoever starts a queue's workers that a job has come."""
+    return f"wake.{queue}"
+
+
+def load_subject(queue: str, worker: str) -> str:
+    """Where a worker tells its load of a queue; `worker` names the process, in hexadecimal."""
+    return f"load.{queue}.{worker}"
+
+
+def queue_of_wake(subject: str) -> str:
+    """The queue of a `wake_subject`."""
+    return subject.partition(".")[2]
 
 
 def breaker_subject(provider: str, model: str) -> str:

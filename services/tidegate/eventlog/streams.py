@@ -6,26 +6,25 @@ thing alone, so that a rollback never undoes a migration.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from tidegate.chassis.jetstream import (
-    CONSUMER_NOT_FOUND,
-    STREAM_NOT_FOUND,
-    JetStream,
-    RefusedError,
-)
+from tidegate.chassis.jetstream import STREAM_NOT_FOUND, JetStream, RefusedError
+from tidegate.chassis.jetstream_consumers import consumer_info, ensure_consumer
 from tidegate.contracts import subjects
 from tidegate.contracts.jobs import JobClass
+from tidegate.contracts.queue_consumers import (
+    SCHEMA,
+    SCHEMA_KEY,
+    agrees,
+    gateways_change,
+    is_newer,
+)
 
-SCHEMA: Final = 1
-_SCHEMA_KEY: Final = "tidegate.schema"
 _NANOSECONDS: Final = 1_000_000_000
 _DAY: Final = 24 * 3600 * _NANOSECONDS
 # The stock OpenAI clients give up on an answer after ten minutes, and then repeat.
 _RECENT_SECONDS: Final = 15 * 60
-
-# A worker says "in progress" every third of this; a frozen one's jobs go to another after it.
-ACK_WAIT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def stream_configs(options: StreamOptions) -> list[dict[str, Any]]:
         "storage": "file",
         "num_replicas": options.replicas,
         "allow_direct": True,
-        "metadata": {_SCHEMA_KEY: str(SCHEMA)},
+        "metadata": {SCHEMA_KEY: str(SCHEMA)},
     }
     jobs = common | {
         "name": subjects.JOBS_STREAM,
@@ -143,24 +142,6 @@ def _of_the_cache(common: dict[str, Any]) -> list[dict[str, Any]]:
     return [flights, honesty]
 
 
-def consumer_config(queue: str, job_class: JobClass) -> dict[str, Any]:
-    """A queue's consumer of one class, as JetStream's API takes it."""
-    return {
-        "durable_name": subjects.consumer_name(queue, job_class),
-        "filter_subject": subjects.jobs_of_consumer(queue, job_class),
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": ACK_WAIT_SECONDS * _NANOSECONDS,
-        # Attempts are counted in the log: a bound here would leave messages for ever, blocking
-        # their ids and showing in no counter.
-        "max_deliver": -1,
-        # At least all worker slots of the queue together, or it caps the throughput.
-        "max_ack_pending": 10_000,
-        "max_waiting": 2_048,
-        "metadata": {_SCHEMA_KEY: str(SCHEMA)},
-    }
-
-
 async def apply_streams(jetstream: JetStream, options: StreamOptions) -> list[str]:
     """Makes or updates the streams; returns the names of those it changed.
 
@@ -170,10 +151,10 @@ async def apply_streams(jetstream: JetStream, options: StreamOptions) -> list[st
     changed = []
     for config in stream_configs(options):
         name = config["name"]
-        info = await _info(jetstream, f"STREAM.INFO.{name}", STREAM_NOT_FOUND)
-        if info is None:
+        found = await _stream_config(jetstream, name)
+        if found is None:
             await jetstream.api(f"STREAM.CREATE.{name}", config)
-        elif _is_newer(info) or _agrees(config, info):
+        elif is_newer(found) or agrees(config, found):
             continue
         else:
             await jetstream.api(f"STREAM.UPDATE.{name}", config)
@@ -182,25 +163,20 @@ async def apply_streams(jetstream: JetStream, options: StreamOptions) -> list[st
 
 
 async def apply_consumers(jetstream: JetStream, queues: Iterable[str]) -> list[str]:
-    """Makes or updates each queue's two consumers; returns the names of those it changed.
+    """Makes or updates the two consumers of each queue that a gateway routes to.
+
+    Returns the names of those it changed. Of those that the operator made, the mark goes.
 
     Raises:
         NoAnswerError, RefusedError: what JetStream says; repeat the step.
     """
     changed = []
-    stream = subjects.JOBS_STREAM
     for queue in queues:
         for job_class in JobClass:
-            config = consumer_config(queue, job_class)
-            name = config["durable_name"]
-            info = await _info(jetstream, f"CONSUMER.INFO.{stream}.{name}", CONSUMER_NOT_FOUND)
-            if info is not None and (_is_newer(info) or _agrees(config, info)):
-                continue
-            await jetstream.api(
-                f"CONSUMER.DURABLE.CREATE.{stream}.{name}",
-                {"stream_name": stream, "config": config},
-            )
-            changed.append(name)
+            name = subjects.consumer_name(queue, job_class)
+            change = partial(gateways_change, queue, job_class)
+            if await ensure_consumer(jetstream, subjects.JOBS_STREAM, name, change):
+                changed.append(name)
     return changed
 
 
@@ -211,7 +187,7 @@ async def streams_exist(jetstream: JetStream) -> bool:
         NoAnswerError: JetStream does not answer.
     """
     for config in stream_configs(StreamOptions()):
-        if await _info(jetstream, f"STREAM.INFO.{config['name']}", STREAM_NOT_FOUND) is None:
+        if await _stream_config(jetstream, config["name"]) is None:
             return False
     return True
 
@@ -222,29 +198,20 @@ async def consumer_exists(jetstream: JetStream, queue: str, job_class: JobClass)
     Raises:
         NoAnswerError: JetStream does not answer.
     """
-    verb = f"CONSUMER.INFO.{subjects.JOBS_STREAM}.{subjects.consumer_name(queue, job_class)}"
-    return await _info(jetstream, verb, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND) is not None
-
-
-async def _info(jetstream: JetStream, verb: str, *absent: int) -> dict[str, Any] | None:
+    name = subjects.consumer_name(queue, job_class)
     try:
-        return await jetstream.api(verb)
+        return await consumer_info(jetstream, subjects.JOBS_STREAM, name) is not None
     except RefusedError as error:
-        if error.code in absent:
-            return None
+        if error.code == STREAM_NOT_FOUND:
+            return False
         raise
 
 
-def _is_newer(info: dict[str, Any]) -> bool:
-    metadata = info["config"].get("metadata") or {}
-    return int(metadata.get(_SCHEMA_KEY, "0")) > SCHEMA
-
-
-def _agrees(wanted: dict[str, Any], info: dict[str, Any]) -> bool:
-    found = info["config"]
-    return all(
-        key == "metadata" and (found.get(key) or {}).get(_SCHEMA_KEY) == value[_SCHEMA_KEY]
-        if key == "metadata"
-        else found.get(key, False if value is False else None) == value
-        for key, value in wanted.items()
-    )
+async def _stream_config(jetstream: JetStream, name: str) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = (await jetstream.api(f"STREAM.INFO.{name}"))["config"]
+    except RefusedError as error:
+        if error.code == STREAM_NOT_FOUND:
+            return None
+        raise
+    return config

@@ -3,6 +3,9 @@
 Measured by every gateway, since any of them may be gone: whoever reads several takes the most. A
 queue that was taken from the routes is looked at for as long as the process lives, for its jobs may
 still be there.
+
+Looking at its consumers, a gateway also finds those that somebody removed, and makes them again. If
+the operator was quicker, their mark says that no gateway routes to the queue, and is taken off.
 """
 
 import asyncio
@@ -11,13 +14,24 @@ from contextlib import ExitStack, suppress
 from datetime import datetime
 from typing import Any, Final
 
+import structlog
+
 from tidegate.chassis.component import Deadline
-from tidegate.chassis.jetstream import JetStream, JetStreamError, RefusedError
+from tidegate.chassis.jetstream import (
+    CONSUMER_NOT_FOUND,
+    JetStream,
+    JetStreamError,
+    RefusedError,
+)
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.jobs import JobClass
+from tidegate.contracts.queue_consumers import mark_of
 from tidegate.contracts.subjects import JOBS_STREAM, consumer_name, jobs_of_consumer
+from tidegate.eventlog.streams import apply_consumers
 from tidegate.figures.metrics import QueueFigures
 from tidegate.figures.stats import StatsQueue
+
+_log = structlog.stdlib.get_logger(module=__name__)
 
 _EVERY_SECONDS: Final = 5.0
 
@@ -39,6 +53,7 @@ class QueueWatch:
         self._figures = figures
         self._queues = queues
         self._known: dict[str, None] = {}
+        self._neglected: set[str] = set()
         self._at_end = ExitStack()
 
     async def start(self) -> None:
@@ -62,13 +77,18 @@ class QueueWatch:
         for queue in self._known:
             for job_class in JobClass:
                 try:
-                    found = await read_queue(self._jetstream, queue, job_class)
-                except RefusedError:
+                    info = await _info(self._jetstream, queue, job_class)
+                    found = await _standing(self._jetstream, queue, job_class, info)
+                except RefusedError as error:
                     self._figures.forget(queue, job_class)
+                    if error.code == CONSUMER_NOT_FOUND:
+                        self._neglected.add(queue)
                     continue
                 except JetStreamError:
                     self._forget_all()
                     raise
+                if mark_of(info["config"]) is not None:
+                    self._neglected.add(queue)
                 measured.append(found)
                 self._show(found)
         return measured
@@ -87,11 +107,18 @@ class QueueWatch:
             for job_class in JobClass:
                 self._figures.forget(queue, job_class)
 
+    async def _care(self) -> None:
+        routed = self._neglected.intersection(self._queues())
+        self._neglected.clear()
+        if changed := await apply_consumers(self._jetstream, routed):
+            _log.info("cared for again", consumers=", ".join(changed))
+
     async def _watch(self) -> None:
         while True:
             # Without an answer there are no figures, which says it better than a line every time.
             with suppress(JetStreamError):
                 await self.measure()
+                await self._care()
             await asyncio.sleep(_EVERY_SECONDS)
 
 
@@ -104,8 +131,16 @@ async def read_queue(jetstream: JetStream, queue: str, job_class: JobClass) -> S
     Raises:
         NoAnswerError, RefusedError: as their docstrings say.
     """
-    verb = f"CONSUMER.INFO.{JOBS_STREAM}.{consumer_name(queue, job_class)}"
-    info = await jetstream.api(verb)
+    return await _standing(jetstream, queue, job_class, await _info(jetstream, queue, job_class))
+
+
+async def _info(jetstream: JetStream, queue: str, job_class: JobClass) -> dict[str, Any]:
+    return await jetstream.api(f"CONSUMER.INFO.{JOBS_STREAM}.{consumer_name(queue, job_class)}")
+
+
+async def _standing(
+    jetstream: JetStream, queue: str, job_class: JobClass, info: dict[str, Any]
+) -> StatsQueue:
     waiting = int(info["num_pending"])
     return StatsQueue(
         queue=queue,

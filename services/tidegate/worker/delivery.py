@@ -16,7 +16,7 @@ import msgspec
 from tidegate.chassis.backoff import Backoff
 from tidegate.chassis.jetstream import JetStream, NoAnswerError
 from tidegate.chassis.nats_connection import NatsConnection
-from tidegate.eventlog.streams import ACK_WAIT_SECONDS
+from tidegate.contracts.queue_consumers import ACK_WAIT_SECONDS
 
 _ACK: Final = b"+ACK"
 _IN_PROGRESS: Final = b"+WPI"

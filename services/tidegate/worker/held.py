@@ -13,9 +13,10 @@ from tidegate.chassis.jetstream import JetStream, JetStreamError
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.errors import Unavailable
+from tidegate.contracts.events import Terminal
 from tidegate.contracts.jobs import JobClass
+from tidegate.contracts.queue_consumers import ACK_WAIT_SECONDS
 from tidegate.contracts.subjects import NUDGE_ALL, tenant_and_job
-from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 from tidegate.worker.cancels import is_cancelled
 from tidegate.worker.delivery import BACKOFF, Deliveries, Delivery
 from tidegate.worker.held_job import HeldJob, Stop
@@ -37,6 +38,8 @@ _VERIFIED_AT_ONCE: Final = 32
 
 Handler = Callable[[HeldJob], Awaitable[None]]
 Released = Callable[[], None]
+# The queue of a job, its end, and the seconds that it was held.
+Ended = Callable[[str, Terminal, float], None]
 
 
 class HeldJobs:
@@ -68,10 +71,25 @@ class HeldJobs:
         self._gauges = {each: metrics.running.labels(each) for each in JobClass}
         self._draining = False
         self._released: Released = lambda: None
+        self._ended: Ended = lambda queue, end, seconds: None
+        self._drains: Callable[[], None] = lambda: None
 
     def on_release(self, released: Released) -> None:
         """Calls `released` whenever a slot is free again."""
         self._released = released
+
+    def on_ended(self, ended: Ended) -> None:
+        """Calls `ended` for each job that an attempt here brought to its end, once let go of."""
+        self._ended = ended
+
+    def on_drain(self, drains: Callable[[], None]) -> None:
+        """Calls `drains` when a drain begins."""
+        self._drains = drains
+
+    @property
+    def draining(self) -> bool:
+        """Whether every new delivery goes back."""
+        return self._draining
 
     def count(self, queue: str, job_class: JobClass) -> int:
         """Jobs of a queue and class that are held."""
@@ -90,7 +108,7 @@ class HeldJobs:
 
     async def stop(self, deadline: Deadline) -> None:
         """Lets jobs end for as long as there is time, then hands the others back."""
-        self._draining = True
+        self.refuse_new()
         for_hand_back = min(_HAND_BACK_SECONDS, deadline.remaining() * _HAND_BACK_SHARE)
         await self._wait(deadline.remaining() - for_hand_back)
         left = list(self._jobs.values())
@@ -144,7 +162,9 @@ class HeldJobs:
 
     def refuse_new(self) -> None:
         """Begins the drain: from now on every delivery goes back."""
-        self._draining = True
+        if not self._draining:
+            self._draining = True
+            self._drains()
 
     def refuse(self, delivery: Delivery) -> None:
         """Hands a delivery back that nobody works on."""
@@ -158,6 +178,9 @@ class HeldJobs:
             del self._jobs[held.tenant, held.job_id]
         self._counts[held.queue, held.job_class] -= 1
         self._gauges[held.job_class].dec()
+        if held.ended is not None:
+            seconds = asyncio.get_running_loop().time() - held.since
+            self._ended(held.queue, held.ended, seconds)
         self._released()
 
     async def _run(self, held: HeldJob) -> None:

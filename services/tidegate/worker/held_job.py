@@ -3,6 +3,7 @@
 import asyncio
 from enum import Enum, auto
 
+from tidegate.contracts.events import Terminal
 from tidegate.contracts.jobs import JobClass
 from tidegate.contracts.subjects import tenant_and_job
 from tidegate.worker.delivery import Delivery
@@ -23,7 +24,8 @@ class HeldJob:
     those in the log when it was last read, and once ours has begun, the number of ours; None before
     the first look. `mark` names our attempt in the log, from when it is sent; `begun` says that it
     is stored. With `sealing`, a seal that is found may be ours; `parked` says that it was handed
-    back already, for later.
+    back already, for later. `ended` is the end that an attempt of ours came to, once that is
+    stored; `since` is from when it is held, by the loop's clock.
     """
 
     def __init__(self, delivery: Delivery, queue: str, job_class: JobClass) -> None:
@@ -31,12 +33,15 @@ class HeldJob:
         self.queue = queue
         self.job_class = job_class
         self.tenant, self.job_id = tenant_and_job(delivery.subject)
-        self.stop: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.since = loop.time()
+        self.stop: asyncio.Future[Stop] = loop.create_future()
         self.attempts: int | None = None
         self.mark: str | None = None
         self.begun = False
         self.sealing = False
         self.parked = False
+        self.ended: Terminal | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -60,6 +65,11 @@ class HeldJob:
     def has_begun(self, number: int) -> None:
         """Our attempt is stored."""
         self.attempts, self.begun = number, True
+
+    def has_ended(self, end: Terminal) -> None:
+        """Its log is sealed by us with this end, which is an attempt's if there was one."""
+        if self.begun:
+            self.ended = end
 
     async def abandon(self) -> None:
         """Ends the work without a word, and returns when it has ended."""

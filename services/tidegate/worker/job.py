@@ -16,11 +16,11 @@ from tidegate.contracts.dead_letter import DeadLetter
 from tidegate.contracts.errors import Reason
 from tidegate.contracts.events import UNDECODABLE, Completed, CorruptLogError, Terminal
 from tidegate.contracts.jobs import JOB_VERSION, QueuedJob, decode_job
+from tidegate.contracts.queue_consumers import ACK_WAIT_SECONDS
 from tidegate.eventlog.appender import FencedError, UnsettledError
 from tidegate.eventlog.dead_letters import dead_letter, dead_letter_of, write_dead_letter
 from tidegate.eventlog.head import LogHead, read_head
 from tidegate.eventlog.metrics import EventLogMetrics
-from tidegate.eventlog.streams import ACK_WAIT_SECONDS
 from tidegate.eventlog.writer import LogLimits, LogWriter
 from tidegate.providers.ledger import Ledger
 from tidegate.worker.attempt import Attempts, HandBack, JobWork
@@ -162,6 +162,7 @@ class JobHandler:
                 held.sealing = True
                 end = msgspec.structs.replace(end, **opened.ledger.bill())
                 await writer.seal(end)
+                held.has_ended(end)
                 self._metrics.bills.billed(opened.ledger.called, end)
                 work.sealed(end)
             elif held.begun:

@@ -16,7 +16,7 @@ import structlog
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.errors import Unavailable
-from tidegate.eventlog.streams import ACK_WAIT_SECONDS
+from tidegate.contracts.queue_consumers import ACK_WAIT_SECONDS
 from tidegate.worker.delivery import BACKOFF
 
 _log = structlog.stdlib.get_logger(module=__name__)

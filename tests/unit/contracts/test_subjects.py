@@ -147,3 +147,8 @@ def test_no_request_is_named_by_what_reaches_into_another_subject(key: str) -> N
 def test_a_flight_belongs_to_a_tenant() -> None:
     assert subjects.is_flight_key("0f" * 32)
     assert subjects.flight_subject("acme", "0f" * 32) == "flights.acme." + "0f" * 32
+
+
+@given(names)
+def test_a_queue_that_is_woken_is_known_by_the_subject(queue: str) -> None:
+    assert subjects.queue_of_wake(subjects.wake_subject(queue)) == queue

@@ -4,7 +4,7 @@ import asyncio
 
 from tidegate.chassis.tasks import TaskGuard
 from tidegate.contracts.errors import Unavailable
-from tidegate.eventlog.streams import ACK_WAIT_SECONDS
+from tidegate.contracts.queue_consumers import ACK_WAIT_SECONDS
 from tidegate.worker.standstill import Standstill
 
 
