@@ -33,6 +33,10 @@ async def test_what_one_has_found_out_all_know(world: LogWorld, nats_server: Nat
             await member.until_open(TARGET)
         await all_[0].until_stored(TARGET)
         assert await ask_all(all_, TARGET, 5) == []
+        breakers_of_one = all_[1].breakers
+        assert breakers_of_one.all_open([TARGET])
+        assert not breakers_of_one.all_open([TARGET, Target("another", TARGET.base_url, "m")])
+        assert not breakers_of_one.all_open([])
         # And who comes later.
         async with Member(nats_server.url) as late:
             assert late.is_open(TARGET)
@@ -48,6 +52,8 @@ async def test_of_all_that_ask_at_once_one_makes_the_probe(
             for member in members:
                 await member.until_open(TARGET)
             await asyncio.gather(*(m.breakers.until_callable([TARGET], LONG) for m in members))
+            # It may be called, but nobody knows yet that it answers.
+            assert all(member.breakers.all_open([TARGET]) for member in members)
             (probe,) = await ask_all(members, TARGET, 4)
             assert await ask_all(members, TARGET, 4) == []
             probe.failed(DOWN)
@@ -56,6 +62,7 @@ async def test_of_all_that_ask_at_once_one_makes_the_probe(
         probe.answering()
         for member in members:
             await member.until_closed(TARGET)
+            assert not member.breakers.all_open([TARGET])
         assert len(await ask_all(members, TARGET, 2)) == 6
         claims = [
             member.sample("tidegate_breaker_transitions_total", TARGET, to="half_open")

@@ -228,6 +228,16 @@ class Breakers:
             earliest = until if earliest is None else min(earliest, until)
         return earliest
 
+    def all_open(self, targets: Iterable[Target]) -> bool:
+        """Whether none of them has proved itself since its breaker opened; False without any.
+
+        One whose probe is due, or under way, has not.
+        """
+        entries = [self._entries.get(target.key) for target in targets]
+        circuits = [entry.breaker.circuit for entry in entries if entry is not None]
+        opened = sum(circuit.phase is not Phase.CLOSED for circuit in circuits)
+        return bool(entries) and opened == len(entries)
+
     async def until_callable(self, targets: Iterable[Target], seconds: float) -> None:
         """Returns once one of them may be called, and after `seconds` in any case."""
         targets = tuple(targets)

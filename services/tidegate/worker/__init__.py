@@ -3,7 +3,7 @@
 Belongs here: how much to ask of which consumer, keeping messages alive, what to do with a job
 before its model is called, where its answer comes from (`sources`: the cache, another job that asks
 the same, the model), its attempts from the first event to the last, which of the waiting keep their
-slots, and handing back what cannot be ended here.
+slots, handing back what cannot be ended here, and telling how full it is (`load`).
 
 Does not belong here: how a log is appended to and settled (`eventlog`), how a provider is spoken
 to, when it is called again and what that cost (`providers`), what may be answered from memory

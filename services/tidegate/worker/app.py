@@ -36,6 +36,7 @@ from tidegate.worker.follower import FollowParts
 from tidegate.worker.held import HeldJobs
 from tidegate.worker.intake import Intake
 from tidegate.worker.job import JobHandler
+from tidegate.worker.load import LoadTold
 from tidegate.worker.metrics import WorkerCacheMetrics, WorkerMetrics
 from tidegate.worker.settings import WorkerSettings
 from tidegate.worker.sources import CacheParts, SourceParts
@@ -108,11 +109,19 @@ def make_worker(
         guard=base.guard,
         metrics=parts.metrics,
     )
-    intake = _make_intake(parts, held, standstill, queues)
+    rests = BatchRests(parts.waits, parts.breakers, lambda: routes.current, time.time)
+    intake = _make_intake(parts, held, standstill, queues, rests)
     _follow_routes(parts, intake)
-    figures = FiguresTold(parts.figures, base.nats, host=parts.name, clock=time.time)
     return base.compose(
-        routes, figures, parts.breakers, parts.clients, *cache_components, standstill, held, intake
+        routes,
+        FiguresTold(parts.figures, base.nats, host=parts.name, clock=time.time),
+        parts.breakers,
+        parts.clients,
+        *cache_components,
+        standstill,
+        _make_load(parts, held, intake, rests),
+        held,
+        intake,
     )
 
 
@@ -202,13 +211,17 @@ def _make_handler(parts: _Parts, cache: CacheParts | None) -> JobHandler:
 
 
 def _make_intake(
-    parts: _Parts, held: HeldJobs, standstill: Standstill, queues: tuple[str, ...]
+    parts: _Parts,
+    held: HeldJobs,
+    standstill: Standstill,
+    queues: tuple[str, ...],
+    rests: BatchRests,
 ) -> Intake:
-    base, routes = parts.base, parts.routes
+    base = parts.base
     intake = Intake(
         queues,
         parts.settings.slots_of(queues),
-        rests=BatchRests(parts.waits, parts.breakers, lambda: routes.current, time.time),
+        rests=rests,
         nats=base.nats,
         jetstream=base.jetstream,
         held=held,
@@ -219,6 +232,19 @@ def _make_intake(
     )
     parts.breakers.on_change(intake.wake)
     return intake
+
+
+def _make_load(parts: _Parts, held: HeldJobs, intake: Intake, rests: BatchRests) -> LoadTold:
+    return LoadTold(
+        parts.base.nats,
+        parts.base.guard,
+        held,
+        parts.waits,
+        queues=lambda: intake.queues,
+        blocked=rests.blocked,
+        # Not the name that attempts have, which may be chosen: whoever scales pods knows theirs.
+        host=socket.gethostname(),
+    )
 
 
 def _follow_routes(parts: _Parts, intake: Intake) -> None:

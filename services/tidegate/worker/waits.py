@@ -37,7 +37,10 @@ class BatchWaits:
 
 
 class BatchRests:
-    """Says of a queue whether its batch jobs are to be left alone; `clock` is the epoch's."""
+    """Says of a queue whether its batch jobs are to be left alone, and whether all its jobs wait.
+
+    `clock` is the epoch's.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,10 @@ class BatchRests:
             self._breakers.open_until(self._targets_of(queue)),
             self._clock(),
         )
+
+    def blocked(self, queue: str) -> bool:
+        """Whether all that the queue's models may be answered by is behind an open breaker."""
+        return self._breakers.all_open(self._targets_of(queue))
 
     def _targets_of(self, queue: str) -> list[Target]:
         """All that the queue's models may be answered by, fallbacks included."""

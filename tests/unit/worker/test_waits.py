@@ -28,6 +28,9 @@ class Circuits:
         given = {target.provider for target in targets}
         return NOW + 5 if given and given <= self.open else None
 
+    def all_open(self, targets: Iterable[Target]) -> bool:
+        return self.open_until(targets) is not None
+
 
 def rests(circuits: Circuits, *routes: Route) -> BatchRests:
     made = Routes({each.model: each for each in routes})
@@ -41,6 +44,12 @@ def test_a_queue_rests_only_while_none_of_its_models_could_run() -> None:
     assert not resting("q")
     assert resting("alone")
     assert not rests(Circuits(), *models)("alone")
+
+
+def test_a_queue_is_blocked_only_while_none_of_its_models_has_anybody_to_ask() -> None:
+    models = route("a", "q", "dead"), route("b", "q", "well"), route("c", "alone", "dead")
+    asked = rests(Circuits("dead"), *models)
+    assert [asked.blocked(queue) for queue in ("q", "alone", "retired")] == [False, True, False]
 
 
 def test_a_fallback_keeps_a_queue_going() -> None:
