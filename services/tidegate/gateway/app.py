@@ -19,6 +19,7 @@ from tidegate.chassis.logs import configure_logs
 from tidegate.chassis.process import Base, make_base
 from tidegate.chassis.settings import listen_addresses, load_settings
 from tidegate.chassis.tasks import TaskGuard
+from tidegate.contracts.jobs import QueuedJob
 from tidegate.eventlog.census import Census
 from tidegate.eventlog.following import Following
 from tidegate.eventlog.metrics import EventLogMetrics
@@ -55,6 +56,7 @@ from tidegate.gateway.settings import GatewaySettings
 from tidegate.gateway.setup import StreamsStep, stream_options
 from tidegate.gateway.stats_api import StatsApi
 from tidegate.gateway.tokens_api import TokensApi
+from tidegate.gateway.wakes import Wakes
 from tidegate.providers.breakers import Breakers
 from tidegate.providers.calling import Caller
 from tidegate.providers.clients import Clients
@@ -185,6 +187,12 @@ def _make_cache(settings: GatewaySettings, base: Base) -> CacheClient | None:
 
 def _make_creator(parts: _Parts, reaper: Reaper) -> Creator:
     settings, base = parts.settings, parts.base
+    wakes = Wakes(base.nats, base.guard, time.monotonic)
+
+    def accepted(job: QueuedJob, created_ms: int) -> None:
+        reaper.accepted(job, created_ms)
+        wakes.accepted(job.queue)
+
     admission = Admission(
         base.jetstream,
         max_waiting=settings.max_waiting_jobs,
@@ -201,7 +209,7 @@ def _make_creator(parts: _Parts, reaper: Reaper) -> Creator:
             settle=settings.settle_seconds,
         ),
         max_payload=lambda: base.nats.max_payload,
-        on_accepted=reaper.accepted,
+        on_accepted=accepted,
         metrics=parts.metrics,
         clock=time.time,
     )
