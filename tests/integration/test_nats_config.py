@@ -31,7 +31,9 @@ class _Servers:
                 cluster=Cluster("tidegate", self._peers[number], tuple(self._peers)),
                 sync_always=True,
             )
-            passwords = {user: f"pw-{user}" for user in password_users(server, admin=True)}
+            passwords = {
+                user: f"pw-{user}" for user in password_users(server, admin=True, operator=True)
+            }
             file = self._directory / f"nats-{number}.conf"
             file.write_text(nats_config(server, passwords))
             with (self._directory / f"nats-{number}.log").open("ab") as log:
@@ -99,6 +101,15 @@ async def test_three_servers_find_each_other_and_keep_three_copies(tmp_path: Pat
 
 def test_a_password_that_could_say_more_than_itself_is_refused() -> None:
     server = NatsServer("127.0.0.1:1", Path("store"))
-    passwords = dict.fromkeys(password_users(server, admin=False), "fine")
+    passwords = dict.fromkeys(password_users(server, admin=False, operator=False), "fine")
     with pytest.raises(ValueError, match="password of worker"):
         nats_config(server, passwords | {"worker": 'x", permissions: {}'})
+
+
+def test_an_installation_without_an_operator_needs_no_password_for_one() -> None:
+    """Whoever brings passwords of his own has none for what he does not run."""
+    server = NatsServer("127.0.0.1:1", Path("store"))
+    needed = password_users(server, admin=False, operator=False)
+    assert "operator" not in nats_config(server, dict.fromkeys(needed, "fine"))
+    needed = password_users(server, admin=False, operator=True)
+    assert "user: operator" in nats_config(server, dict.fromkeys(needed, "fine"))

@@ -20,6 +20,9 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _LOOK_AT_STREAMS: Final = "$JS.API.STREAM.INFO.*"
 _READ_JOBS_AND_LOGS: Final = ["$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.STREAM.MSG.GET.EVENTS"]
 
+# Who keeps the number of workers in step with the queues; not every installation has one.
+OPERATOR: Final = "operator"
+
 # What each user may publish and subscribe to.
 USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
     "gateway": (
@@ -34,6 +37,7 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "readers.>",
             "here.>",
             "figures.ask.>",
+            "wake.>",
             "$KV.tidegate_breakers.>",
             _LOOK_AT_STREAMS,
             "$JS.API.STREAM.MSG.GET.*",
@@ -67,6 +71,7 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
             "left.>",
             "here.>",
             "figures.here.>",
+            "load.>",
             _LOOK_AT_STREAMS,
             *_READ_JOBS_AND_LOGS,
             "$JS.API.STREAM.MSG.GET.FLIGHTS",
@@ -105,6 +110,20 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
         ],
         ["_INBOX_streaming.>", "live.>", "readers.>"],
     ),
+    # It measures the queues, and makes the consumers of those that no gateway routes to.
+    OPERATOR: (
+        [
+            "$JS.API.STREAM.INFO.JOBS",
+            "$JS.API.STREAM.MSG.GET.JOBS",
+            "$JS.API.CONSUMER.LIST.JOBS",
+            "$JS.API.CONSUMER.INFO.JOBS.*",
+            "$JS.API.CONSUMER.DURABLE.CREATE.JOBS.*",
+            "$JS.API.CONSUMER.DELETE.JOBS.*",
+            "$JS.API.DIRECT.GET.JOBS",
+            "$JS.API.DIRECT.GET.JOBS.>",
+        ],
+        ["_INBOX_operator.>", "wake.*", "load.*.*"],
+    ),
 }
 
 
@@ -142,9 +161,10 @@ class NatsServer:
     sync_always: bool = False
 
 
-def password_users(server: NatsServer, *, admin: bool) -> list[str]:
-    """Whose passwords the configuration of a server needs."""
-    return [*USERS, *([ADMIN] if admin else []), *([ROUTES] if server.cluster else [])]
+def password_users(server: NatsServer, *, admin: bool, operator: bool) -> list[str]:
+    """Whose passwords the configuration of a server needs; these two may be left out of it."""
+    services = [name for name in USERS if operator or name != OPERATOR]
+    return [*services, *([ADMIN] if admin else []), *([ROUTES] if server.cluster else [])]
 
 
 def nats_config(server: NatsServer, passwords: Mapping[str, str]) -> str:
@@ -196,7 +216,8 @@ def _cluster(cluster: Cluster, tls: Path | None, password: str) -> str:
 
 
 def _authorization(passwords: Mapping[str, str]) -> str:
-    users = [_user(name, passwords[name]) for name in USERS]
+    needed = (name for name in USERS if name != OPERATOR or name in passwords)
+    users = [_user(name, passwords[name]) for name in needed]
     if ADMIN in passwords:
         users.append(f'    {{ user: {ADMIN}, password: "{passwords[ADMIN]}" }}')
     return "authorization {\n  users: [\n" + "\n".join(users) + "\n  ]\n}"

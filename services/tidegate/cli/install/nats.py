@@ -8,6 +8,7 @@ import click
 
 from tidegate.cli.nats_config import (
     ADMIN,
+    OPERATOR,
     Cluster,
     NatsServer,
     nats_config,
@@ -51,7 +52,11 @@ def run_nats_config(options: NatsOptions) -> int:
     try:
         passwords = {
             user: (options.passwords / user).read_text(encoding="utf-8").strip()
-            for user in password_users(server, admin=(options.passwords / ADMIN).exists())
+            for user in password_users(
+                server,
+                admin=(options.passwords / ADMIN).exists(),
+                operator=(options.passwords / OPERATOR).exists(),
+            )
         }
         write_private(options.output, nats_config(server, passwords))
     except OSError as error:
