@@ -8,9 +8,14 @@ from typing import Final
 import click
 
 from tidegate.chassis.keyring import make_key
-from tidegate.chassis.settings import SettingsError, load_settings
-from tidegate.cli.install.api_server import ApiServer, ApiServerError, ConflictError
-from tidegate.cli.install.settings import PodSettings
+from tidegate.chassis.kubernetes_api import ApiServerError, ConflictError, KubernetesApi
+from tidegate.chassis.settings import PodSettings, SettingsError, load_settings
+from tidegate.cli.install.api_server import (
+    add_to_secret,
+    config_map_uid,
+    create_secret,
+    read_secret,
+)
 from tidegate.cli.nats_config import ADMIN, ROUTES, USERS
 
 # Who the first key belongs to. It may see the figures of all tenants.
@@ -54,7 +59,7 @@ def run_secrets(secret: str, owner: str | None) -> int:
 
 
 async def _complete(settings: PodSettings, secret: str, owner: str | None) -> list[str]:
-    async with ApiServer(settings) as api:
+    async with KubernetesApi(settings) as api:
         for _ in range(_TRIES):
             try:
                 return await _try(api, secret, owner)
@@ -63,13 +68,13 @@ async def _complete(settings: PodSettings, secret: str, owner: str | None) -> li
     raise ApiServerError(f"the Secret {secret} changes all the time; try again")
 
 
-async def _try(api: ApiServer, secret: str, owner: str | None) -> list[str]:
-    found = await api.secret(secret)
+async def _try(api: KubernetesApi, secret: str, owner: str | None) -> list[str]:
+    found = await read_secret(api, secret)
     added = missing(found.data if found else {})
     if found is None:
         # It goes with what it belongs to: an uninstall leaves no secret behind.
-        uid = await api.config_map_uid(owner) if owner else None
-        await api.create_secret(secret, added, owner=(owner, uid) if owner and uid else None)
+        uid = await config_map_uid(api, owner) if owner else None
+        await create_secret(api, secret, added, owner=(owner, uid) if owner and uid else None)
     elif added:
-        await api.add_to_secret(found, added)
+        await add_to_secret(api, found, added)
     return list(added)
