@@ -15,6 +15,8 @@ from tidegate.chassis.settings import HealthSettings
 _log = structlog.stdlib.get_logger(module=__name__)
 
 Listener = Callable[[bool], object]
+# Why the process is to be started again; empty while it is well.
+StuckCheck = Callable[[], str]
 
 
 class Health:
@@ -28,6 +30,7 @@ class Health:
         self._conditions: dict[str, str | None] = {}
         self._listeners: list[Listener] = []
         self._was_ready = False
+        self._checks: list[StuckCheck] = []
         if metrics is not None:
             self.subscribe(metrics.ready.set)
 
@@ -40,6 +43,15 @@ class Health:
     def failing(self) -> Mapping[str, str]:
         """The conditions that do not hold, with the reason of each."""
         return {name: why for name, why in self._conditions.items() if why}
+
+    @property
+    def stuck(self) -> str:
+        """Why the process does not do its work, as far as somebody watches that; else empty."""
+        return "; ".join(why for check in self._checks if (why := check()))
+
+    def watch(self, check: StuckCheck) -> None:
+        """Ask `check` at every liveness probe too: a loop that turns may turn for nothing."""
+        self._checks.append(check)
 
     def set(self, name: str, holds: bool, reason: str = "") -> None:
         """Say whether `name` holds, and why not. The reason is shown to anyone who can probe."""
@@ -64,10 +76,11 @@ class Health:
 
 
 def health_app(health: Health, registry: CollectorRegistry) -> web.Application:
-    """`/livez` (200 while the loop turns), `/readyz` (200 or 503, JSON), `/metrics`."""
+    """`/livez` (200, or 503 while something is stuck), `/readyz` (likewise, JSON), `/metrics`."""
 
     async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        stuck = health.stuck
+        return web.Response(text=f"{stuck or 'ok'}\n", status=503 if stuck else 200)
 
     async def readyz(_: web.Request) -> web.Response:
         ready = health.ready
