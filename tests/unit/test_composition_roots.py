@@ -5,7 +5,11 @@ from importlib import import_module
 
 import pytest
 
-SERVICES = ["gateway", "worker", "cache", "streaming", "simulator"]
+SERVICES = {
+    **{name: f"tidegate.{name}" for name in ("gateway", "worker", "cache", "streaming")},
+    "simulator": "tidegate.simulator",
+    "operator": "tidegate_operator",
+}
 
 
 def needed(function: object) -> list[str]:
@@ -17,7 +21,7 @@ def needed(function: object) -> list[str]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_made_run_and_tested_like_any_other(service: str) -> None:
-    app = import_module(f"tidegate.{service}.app")
+    app = import_module(f"{SERVICES[service]}.app")
     assert needed(app.run) == []
     assert inspect.iscoroutinefunction(app.main)
     assert needed(app.main) == ["settings"]

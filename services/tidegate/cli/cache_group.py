@@ -20,7 +20,7 @@ def cache() -> None:
 cache.add_command(
     service_command(
         "serve",
-        "cache",
+        "tidegate.cache",
         "The service: looks answers up and keeps them.",
         require=require_cache,
     )

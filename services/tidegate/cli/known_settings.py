@@ -14,6 +14,7 @@ from tidegate.gateway.settings import GatewaySettings
 from tidegate.simulator.settings import SimulatorSettings
 from tidegate.streaming.settings import StreamingSettings
 from tidegate.worker.settings import WorkerSettings
+from tidegate_operator.settings import OperatorSettings
 
 SERVICES: dict[str, type[BaseSettings]] = {
     "gateway": GatewaySettings,
@@ -21,6 +22,7 @@ SERVICES: dict[str, type[BaseSettings]] = {
     "cache": CacheSettings,
     "streaming": StreamingSettings,
     "simulator": SimulatorSettings,
+    "operator": OperatorSettings,
     "client commands": ClientSettings,
     "tidegate up": ProviderEnvironment,
 }

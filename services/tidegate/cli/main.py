@@ -8,6 +8,7 @@ import click
 
 from tidegate import __version__
 from tidegate.cli.cache_group import cache
+from tidegate.cli.extras import require_operator
 from tidegate.cli.install_group import install
 from tidegate.cli.job_id import JOB_ID
 from tidegate.cli.service import service_command
@@ -27,7 +28,16 @@ def main() -> None:
 
 
 for _name, _help in _SERVICES.items():
-    main.add_command(service_command(_name, _name, _help))
+    main.add_command(service_command(_name, f"tidegate.{_name}", _help))
+
+main.add_command(
+    service_command(
+        "operator",
+        "tidegate_operator",
+        "Keeps the worker pools of a Kubernetes cluster in step with their queues.",
+        require=require_operator,
+    )
+)
 
 main.add_command(cache)
 main.add_command(install)

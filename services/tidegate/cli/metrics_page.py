@@ -20,6 +20,7 @@ from tidegate.simulator.calls import CallLog
 from tidegate.simulator.metrics import SimulatorMetrics
 from tidegate.streaming.metrics import StreamingMetrics
 from tidegate.worker.metrics import WorkerCacheMetrics, WorkerMetrics
+from tidegate_operator.metrics import OperatorMetrics
 
 
 def _declare_simulator(registry: CollectorRegistry) -> None:
@@ -49,6 +50,7 @@ PROCESSES: Final[dict[str, tuple[Callable[[CollectorRegistry], object], ...]]] =
     "cache": (ChassisMetrics, cache.CacheMetrics, ProviderMetrics, RoutesMetrics),
     "streaming": (ChassisMetrics, StreamingMetrics, EventLogMetrics),
     "simulator": (_declare_simulator,),
+    "operator": (ChassisMetrics, OperatorMetrics),
 }
 _OURS: Final = "tidegate_"
 

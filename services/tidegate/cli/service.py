@@ -8,9 +8,9 @@ import click
 
 
 def service_command(
-    name: str, room: str, help_text: str, *, require: Callable[[], None] | None = None
+    name: str, package: str, help_text: str, *, require: Callable[[], None] | None = None
 ) -> click.Command:
-    """The command `name`, which runs the service of a room; `require` ends what cannot run."""
+    """The command `name`, which runs a package's service; `require` ends what cannot run."""
 
     def start() -> None:
         from tidegate.cli.known_settings import report_unknown_settings
@@ -18,7 +18,7 @@ def service_command(
         if require is not None:
             require()
         report_unknown_settings()
-        run: Callable[[], int] = import_module(f"tidegate.{room}.app").run
+        run: Callable[[], int] = import_module(f"{package}.app").run
         sys.exit(run())
 
     return click.Command(name, callback=start, help=help_text, short_help=help_text)

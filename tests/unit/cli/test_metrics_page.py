@@ -55,6 +55,8 @@ def settings_of(service: str, directory: Path) -> dict[str, Any]:
     """What a service needs to be made, with everything on that has metrics."""
     (directory / "routes.yaml").write_text(_ROUTES, encoding="utf-8")
     (directory / "key").write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    (directory / "namespace").write_text("default", encoding="utf-8")
+    (directory / "template.yaml").write_text("spec: {containers: []}", encoding="utf-8")
     given: dict[str, Any] = {
         "development": True,
         "routes_file": directory / "routes.yaml",
@@ -62,6 +64,7 @@ def settings_of(service: str, directory: Path) -> dict[str, Any]:
         "cache_key_file": directory / "key",
         "cache_embedder": "none",
         "cache_directory": directory / "cache",
+        "operator_template_file": directory / "template.yaml",
     }
     given |= {
         name: ListenAddress("127.0.0.1:0")
@@ -81,7 +84,11 @@ async def test_what_a_process_declares_is_on_the_page(
         declare_process(declared, name)
         return declared
 
-    app = import_module(f"tidegate.{service}.app")
+    # A pod, in the eyes of the operator.
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("SERVICE_ACCOUNT_DIRECTORY", str(tmp_path))
+    package = "tidegate_operator" if service == "operator" else f"tidegate.{service}"
+    app = import_module(f"{package}.app")
     where = app if hasattr(app, "make_registry") else import_module("tidegate.chassis.process")
     monkeypatch.setattr(where, "make_registry", make_registry)
     make: Callable[[Any], Any] = getattr(app, f"make_{service}")

@@ -1,0 +1,209 @@
+"""One pool, kept: looked at, decided on, written, told of, again and again."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from tidegate.chassis.backoff import Backoff
+from tidegate.chassis.kubernetes_api import ApiServerError, ConflictError, GoneError, Object
+from tidegate_operator.applying import Applying
+from tidegate_operator.conditions import Fault, Reason
+from tidegate_operator.judging import fault_of, name_taken
+from tidegate_operator.parts import KeeperParts
+from tidegate_operator.paths import DEPLOYMENTS, POOLS
+from tidegate_operator.pool import InvalidPool, Pool, PoolObject, parse_object, parse_pool
+from tidegate_operator.registry import Key
+from tidegate_operator.sensing import Sensing
+from tidegate_operator.telling import Telling
+from tidegate_operator.turn import Turn
+from tidegate_operator.writes import NameTakenError, NotLeadingError, owner_of
+
+_log = structlog.stdlib.get_logger(module=__name__)
+
+# From the first job at zero to the look that decides: the burst that it began is seen whole.
+_SETTLE_SECONDS: Final = 0.5
+_QUIET_SECONDS: Final = 5.0
+# At zero gateways tell of the first job; a look is for one that was not heard.
+_ASLEEP_SECONDS: Final = 10.0
+_HELD_SECONDS: Final = 10.0
+_TOO_MANY: Final = 429
+_AGAIN: Final = Backoff(0.5, 15.0)
+# A queue that does not answer: all pools at once would be too much for a NATS that is late already.
+_BLIND: Final = Backoff(1.0, 10.0)
+
+
+class Keeper:
+    """The pool of `key`. `next_at` is when it is looked at next, by the clock of its parts."""
+
+    def __init__(self, key: Key, parts: KeeperParts) -> None:
+        self._key = key
+        self._parts = parts
+        self._wake = asyncio.Event()
+        self._asleep = False
+        self._looked_at = float("-inf")
+        self._failures = 0
+        self._blind = 0
+        self._why = ""
+        self._sensing: Sensing | None = None
+        self._applying = Applying(key, parts)
+        self._telling = Telling(key, parts)
+        self._busy_since = float("inf")
+        self.next_at = parts.clock()
+
+    @property
+    def due_since(self) -> float:
+        """When the look began, or should have begun, that has not ended; else when the next is."""
+        return min(self.next_at, self._busy_since)
+
+    async def run(self) -> None:
+        """Keeps it until it is cancelled, whatever goes wrong."""
+        while True:
+            await self._until_due()
+            async with self._parts.places:
+                began = self._parts.clock()
+                self._parts.metrics.lag_seconds.observe(max(began - self.next_at, 0.0))
+                self.next_at, self._busy_since = float("inf"), began
+                delay = await self._guarded_pass()
+                now = self._parts.clock()
+                self._parts.metrics.pass_seconds.observe(now - began)
+            self._busy_since = float("inf")
+            self.next_at = min(self.next_at, now + delay)
+
+    def changed(self) -> None:
+        """The pool or its Deployment is another."""
+        self._be_due(self._parts.clock())
+
+    def job_came(self) -> None:
+        """A gateway has accepted a job for the queue."""
+        now = self._parts.clock()
+        soonest = now + _SETTLE_SECONDS if self._asleep else self._looked_at
+        self._be_due(max(now, soonest if self._asleep else soonest + self._parts.look_seconds))
+
+    def close(self) -> None:
+        """The pool is no more."""
+        self._telling.close()
+
+    def _be_due(self, at: float) -> None:
+        if at < self.next_at:
+            self.next_at = at
+            self._wake.set()
+
+    async def _until_due(self) -> None:
+        while (left := self.next_at - self._parts.clock()) > 0:
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+
+    async def _guarded_pass(self) -> float:
+        """Seconds until the next one."""
+        ended, why = "done", ""
+        try:
+            delay = await self._pass()
+            ended = "held" if self._blind else "done"
+            self._failures = 0
+        except NotLeadingError:
+            return _HELD_SECONDS  # The process is about to end.
+        except ConflictError:
+            ended, delay = "outdated", await self._look_anew()
+        except ApiServerError as error:
+            ended, why = "refused", str(error)
+            delay = self._after_failure()
+        except Exception as error:
+            # One object must not stop the operator from keeping the others.
+            ended, why = "failed", type(error).__name__
+            _log.exception("a pool could not be kept", pool=self._name, error=why)
+            delay = self._after_failure()
+        self._parts.metrics.passes.labels(ended).inc()
+        if why and why != self._why and ended != "failed":
+            _log.warning("a pool could not be kept", pool=self._name, why=why)
+        self._why = why
+        return delay
+
+    @property
+    def _name(self) -> str:
+        return "/".join(self._key)
+
+    def _after_failure(self) -> float:
+        self._failures += 1
+        return _AGAIN.seconds(self._failures)
+
+    async def _look_anew(self) -> float:
+        """What was decided on has changed: the watch may be behind, so it is read."""
+        registry, api = self._parts.registry, self._parts.api
+        readings = (
+            (POOLS, registry.pools, registry.saw_pool),
+            (DEPLOYMENTS, registry.deployments, registry.saw_deployment),
+        )
+        try:
+            for resource, known, saw in readings:
+                found = await api.get(resource.path(*self._key))
+                if found is not None:
+                    saw(found)
+                elif self._key in known:
+                    saw(known[self._key], gone=True)
+        except ApiServerError:
+            return self._after_failure()
+        return _AGAIN.low
+
+    async def _pass(self) -> float:
+        body = self._parts.registry.pools.get(self._key)
+        if body is None:
+            return _HELD_SECONDS
+        seen = parse_object(body)
+        if seen.deleting:
+            return _HELD_SECONDS
+        turn = await self._turn(body, seen)
+        self._blind = self._blind + 1 if turn.blind else 0
+        # One answer that is late is no news: a thousand pools would tell of each.
+        if self._blind != 1 or turn.seen.generation != turn.seen.status.observed_generation:
+            await self._telling.tell(turn)
+        return self._delay(turn)
+
+    async def _turn(self, body: Object, seen: PoolObject) -> Turn:
+        turn = Turn(body=body, seen=seen)
+        current = self._parts.registry.deployments.get(self._key)
+        if current is not None and owner_of(current) in {"", seen.uid}:
+            turn.current = current
+        try:
+            pool = turn.pool = parse_pool(body)
+            turn.fault = fault_of(pool, self._parts.registry)
+            if turn.fault is None:
+                await self._keep(turn, pool)
+        except InvalidPool as error:
+            turn.fault = Fault(Reason.INVALID_SPEC, str(error))
+        return turn
+
+    async def _keep(self, turn: Turn, pool: Pool) -> None:
+        sensing = self._sensing
+        if sensing is None or sensing.queue != pool.spec.queue:
+            sensing = self._sensing = Sensing(pool, self._parts)
+        self._looked_at = self._parts.clock()
+        await sensing.sense(turn, pool)
+        if pool.paused or pool.dry_run:
+            return
+        try:
+            await self._applying.write(turn, pool)
+        except NameTakenError as error:
+            turn.fault = name_taken(pool.name, str(error))
+        except (ConflictError, GoneError):
+            raise
+        except ApiServerError as error:
+            if not 400 <= error.status < 500 or error.status == _TOO_MANY:
+                raise
+            # It would be refused again: the pool says why, and what can be done.
+            turn.fault = Fault(Reason.REFUSED, str(error))
+
+    def _delay(self, turn: Turn) -> float:
+        look = self._parts.look_seconds
+        if turn.fault is not None:
+            self._asleep = False
+            return _BLIND.seconds(self._blind - 1) if turn.blind else _HELD_SECONDS
+        nothing = turn.signals is not None and not (turn.signals.waiting or turn.signals.running)
+        self._asleep = nothing and turn.target == 0
+        if self._asleep:
+            return _ASLEEP_SECONDS
+        settled = nothing and turn.ready == turn.target
+        return _QUIET_SECONDS if settled else look

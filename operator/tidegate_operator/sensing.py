@@ -1,0 +1,81 @@
+"""From a look at a pool's queue to a decision, and what is remembered from one to the next."""
+
+from tidegate_operator.conditions import Fault
+from tidegate_operator.parts import KeeperParts
+from tidegate_operator.pool import Pool
+from tidegate_operator.queues import BlindError, Queue, QueueLook
+from tidegate_operator.scaling import PoolPolicy, Recent, Signals, decide
+from tidegate_operator.signals import Arrivals, Means, signals_of
+from tidegate_operator.turn import Turn
+
+
+class Sensing:
+    """One pool's queue; a leader begins with what the one before wrote into the pool's status."""
+
+    def __init__(self, pool: Pool, parts: KeeperParts) -> None:
+        self.queue = pool.spec.queue
+        self._parts = parts
+        self._queue = Queue(parts.jetstream, self.queue, parts.operator)
+        self._interactive = self._batch = Arrivals()
+        self._recent: Recent | None = None
+        status = pool.status
+        known = status.service_seconds or pool.spec.scaling.service_seconds
+        self._means = Means(known, status.tokens_per_job, status.usd_per_job)
+
+    async def sense(self, turn: Turn, pool: Pool) -> None:
+        """Puts into the turn what the queue says and how many replicas there should be."""
+        current = turn.replicas
+        try:
+            look = turn.look = await self._queue.look()
+        except BlindError as error:
+            turn.blind = True
+            turn.target = held(pool, current)
+            stay = f"{turn.target} replica{'' if turn.target == 1 else 's'}"
+            turn.fault = Fault(error.reason, f"{error.message}: held at {stay}.")
+            return
+        now = self._parts.clock()
+        signals = turn.signals = self._signals(look, current or 0, now)
+        recent = self._recent or Recent(now)
+        decision = turn.decision = decide(policy_of(pool), signals, recent, now)
+        self._recent = decision.recent
+        turn.target = decision.replicas
+        turn.means = self._means
+
+    def _signals(self, look: QueueLook, current: int, now: float) -> Signals:
+        self._interactive = self._interactive.seen(look.interactive, now)
+        self._batch = self._batch.seen(look.batch, now)
+        told = self._parts.workers.told(self.queue)
+        self._means = self._means.updated(told)
+        return signals_of(
+            look.interactive,
+            look.batch,
+            told,
+            ages=look.ages,
+            arrival_per_second=self._interactive.per_second + self._batch.per_second,
+            means=self._means,
+            current=current,
+        )
+
+
+def held(pool: Pool, current: int | None) -> int:
+    """Replicas while nothing can be decided: the pin, or those that there are, or the fewest."""
+    if pool.spec.replicas is not None:
+        return pool.spec.replicas
+    return pool.spec.min_replicas if current is None else current
+
+
+def policy_of(pool: Pool) -> PoolPolicy:
+    """What a pool's owner chose, as the decision takes it."""
+    spec = pool.spec
+    return PoolPolicy(
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        concurrency=spec.concurrency,
+        objective_seconds=spec.objective_seconds,
+        utilization=spec.scaling.utilization,
+        cold_start_seconds=spec.scaling.cold_start_seconds,
+        scale_in_seconds=spec.scaling.scale_in_seconds,
+        tokens_per_second=spec.limits.tokens_per_second,
+        usd_per_hour=spec.limits.usd_per_hour,
+        pin=spec.replicas,
+    )

@@ -1,0 +1,79 @@
+"""What nobody told of: pools that went unseen, and consumers whose pool has gone.
+
+There are no finalizers, for after an uninstall no operator is there to take them off. What
+Kubernetes owns goes with its owner; a consumer of JetStream has none, so it is swept. Only one that
+carries this operator's mark is: a gateway that routes to a queue takes that off.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import structlog
+
+from tidegate.chassis.jetstream import (
+    CONSUMER_NOT_FOUND,
+    STREAM_NOT_FOUND,
+    JetStream,
+    RefusedError,
+)
+from tidegate.contracts.queue_consumers import mark_of
+from tidegate.contracts.subjects import JOBS_STREAM
+
+_log = structlog.stdlib.get_logger(module=__name__)
+
+_SUBJECT_TOKENS: Final = 3
+
+
+def orphans(consumers: Iterable[dict[str, Any]], queues: set[str], operator: str) -> list[str]:
+    """The names of consumers to delete: ours, of no pool's queue, and without any job. Pure.
+
+    One with jobs is left until they are done or have expired: the queue may get a pool again.
+    """
+    return [
+        info["name"]
+        for info in consumers
+        if mark_of(info["config"]) == operator
+        and queue_of(info["config"]) not in queues
+        and not info["num_pending"]
+        and not info["num_ack_pending"]
+    ]
+
+
+def queue_of(config: dict[str, Any]) -> str:
+    """The queue of a consumer, by what it delivers; empty where that is no queue."""
+    tokens = str(config.get("filter_subject", "")).split(".", _SUBJECT_TOKENS - 1)
+    return tokens[1] if len(tokens) == _SUBJECT_TOKENS else ""
+
+
+async def sweep_consumers(
+    jetstream: JetStream, queues: Callable[[], set[str]], operator: str
+) -> list[str]:
+    """Deletes the orphans, and returns their names. Raises JetStreamError.
+
+    `queues` is asked once the consumers are listed: a pool may have come meanwhile.
+    """
+    found = await _consumers(jetstream)
+    names = orphans(found, queues(), operator)
+    for name in names:
+        try:
+            await jetstream.api(f"CONSUMER.DELETE.{JOBS_STREAM}.{name}")
+        except RefusedError as error:
+            if error.code != CONSUMER_NOT_FOUND:
+                raise
+        _log.info("consumer deleted", consumer=name)
+    return names
+
+
+async def _consumers(jetstream: JetStream) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        try:
+            page = await jetstream.api(f"CONSUMER.LIST.{JOBS_STREAM}", {"offset": len(found)})
+        except RefusedError as error:
+            if error.code == STREAM_NOT_FOUND:
+                return []
+            raise
+        consumers = page.get("consumers") or []
+        found += consumers
+        if not consumers or len(found) >= page.get("total", 0):
+            return found

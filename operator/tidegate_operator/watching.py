@@ -1,0 +1,175 @@
+"""The watch of the Kubernetes API, by kopf: what it hears goes into the registry.
+
+kopf has a thread and an event loop of its own. In ours it would take the handlers of signals over,
+and cancel in its end every task that began after it. Its handlers are for events alone: kopf's
+others, its timers and its daemons put finalizers on objects, which would keep them from being
+deleted once no operator is there any more.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import kopf
+import structlog
+
+from tidegate.chassis.component import Deadline
+from tidegate.chassis.kubernetes_api import ApiServerError, KubernetesApi, Object
+from tidegate.chassis.settings import PodSettings
+from tidegate.chassis.tasks import TaskGuard
+from tidegate_operator.names import POOL_LABEL
+from tidegate_operator.paths import DEPLOYMENTS, HPAS, POOLS, Resource
+from tidegate_operator.registry import Key, Registry, key_of
+
+_log = structlog.stdlib.get_logger(module=__name__)
+
+_LOGIN_SECONDS: Final = 300
+_STOP_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 2.0
+# Objects that are looked at beside each other: a listing of thousands is no flood of tasks.
+_AT_ONCE: Final = 50
+
+
+class Watch:
+    """Lists what there is, then follows it. `namespaces`: none stands for all."""
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        pod: PodSettings,
+        registry: Registry,
+        guard: TaskGuard,
+        namespaces: tuple[str, ...],
+    ) -> None:
+        self._api = api
+        self._pod = pod
+        self._registry = registry
+        self._guard = guard
+        self._namespaces = namespaces
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the watch goes on, or has not begun."""
+        return self._thread is None or self._thread.is_alive() or self._stop.is_set()
+
+    async def begin(self) -> None:
+        """Returns when all that there is is known, for as long as that takes; then follows."""
+        while True:
+            try:
+                await self.catch_up()
+                break
+            except ApiServerError as error:
+                _log.warning("cannot list yet", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._thread = threading.Thread(target=self._follow, name="kopf", daemon=True)
+        self._thread.start()
+
+    async def catch_up(self) -> None:
+        """Takes in all that there is, and forgets what there is not: a watch that was cut for long
+        does not tell what ended meanwhile. Raises ApiServerError.
+        """
+        registry = self._registry
+        await self._list(HPAS, registry.autoscalers, registry.saw_autoscaler)
+        await self._list(DEPLOYMENTS, registry.deployments, registry.saw_deployment)
+        await self.catch_up_with_pools()
+
+    async def catch_up_with_pools(self) -> None:
+        """Likewise with pools alone. Raises ApiServerError."""
+        await self._list(POOLS, self._registry.pools, self._registry.saw_pool)
+
+    async def stop(self, deadline: Deadline) -> None:
+        """Follows no more."""
+        self._stop.set()
+        if self._thread is not None:
+            seconds = min(_STOP_SECONDS, deadline.remaining())
+            await asyncio.to_thread(self._thread.join, seconds)
+
+    async def _list(
+        self, resource: Resource, known: dict[Key, Object], saw: Callable[[Object], object]
+    ) -> None:
+        # From before the listing: what comes meanwhile may not be on it.
+        left = dict(known)
+        selector = POOL_LABEL if resource is DEPLOYMENTS else ""
+        for namespace in self._namespaces or ("",):
+            # Page by page: all Deployments of a thousand pools are many megabytes.
+            async for page in self._api.pages(resource.path(namespace), selector):
+                for body in page:
+                    left.pop(key_of(body), None)
+                    saw(body)
+        self._registry.forget(known, left.values())
+
+    # In kopf's thread.
+
+    def _follow(self) -> None:
+        failed: BaseException | None = None
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=self._handlers(),
+                    settings=_settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=self._stop,
+                )
+            )
+        except BaseException as error:  # whatever it is, the watch is over
+            failed = error
+        if not self._stop.is_set():
+            self._loop.call_soon_threadsafe(
+                self._guard.fail, "watch", "the watch of the cluster has ended", failed
+            )
+
+    def _handlers(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        seen: dict[Resource, Callable[..., object]] = {
+            POOLS: self._registry.saw_pool,
+            DEPLOYMENTS: self._registry.saw_deployment,
+            HPAS: self._registry.saw_autoscaler,
+        }
+        for resource, saw in seen.items():
+            place = (resource.group, resource.version, resource.plural)
+            kopf.on.event(*place, registry=registry, id=resource.plural)(self._handler(saw))
+        return registry
+
+    def _handler(self, saw: Callable[..., object]) -> Callable[..., Any]:
+        async def heard(event: Any, **_: Any) -> None:
+            gone = event["type"] == "DELETED"
+            self._loop.call_soon_threadsafe(_tell, saw, event["object"], gone)
+
+        return heard
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        # The token in the file is another after a while: it is read anew long before it runs out.
+        return kopf.ConnectionInfo(
+            server=self._pod.url,
+            ca_path=str(self._pod.authority),
+            token=self._pod.read("token"),
+            default_namespace=self._api.namespace,
+            expiration=datetime.now(UTC) + timedelta(seconds=_LOGIN_SECONDS),
+        )
+
+
+def _tell(saw: Callable[..., object], body: Object, gone: bool) -> None:
+    saw(body, gone=gone)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    # Events are ours to write. Whether the kinds are there was seen when they were listed, and who
+    # may only look at some namespaces may not look for others.
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.queueing.worker_limit = _AT_ONCE
+    settings.queueing.idle_timeout = 0.5
+    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5)
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.watching.label_selectors[DEPLOYMENTS.group, DEPLOYMENTS.plural] = POOL_LABEL
+    return settings
