@@ -80,6 +80,7 @@ def make_operator(settings: OperatorSettings, pod: PodSettings | None = None) ->
         base.guard,
         base.health,
         lease=settings.operator_name,
+        owner=settings.operator_owner,
         identity=identity,
         seconds=settings.operator_lease_seconds,
         on_elected=lambda _: fleet.begin(),

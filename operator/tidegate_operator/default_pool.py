@@ -12,8 +12,9 @@ import yaml
 
 from tidegate.chassis.kubernetes_api import ApiServerError, ConflictError, KubernetesApi, Object
 from tidegate.chassis.settings import SettingsError
+from tidegate_operator.belonging import owners_of
 from tidegate_operator.names import API_VERSION, FIELD_MANAGER, KIND
-from tidegate_operator.paths import CONFIG_MAPS, POOLS
+from tidegate_operator.paths import POOLS
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -42,7 +43,7 @@ class DefaultPool:
 
         Raises ApiServerError.
         """
-        owners = await self._owners()
+        owners = await owners_of(self._api, self._owner)
         if owners is None:
             # The chart was uninstalled, and this process will be next.
             return
@@ -58,15 +59,6 @@ class DefaultPool:
             await self._api.apply(path, body, manager=FIELD_MANAGER, force=False)
         except ConflictError as error:
             _log.warning("the pool was changed by hand, and stays so", pool=name, why=str(error))
-
-    async def _owners(self) -> list[Object] | None:
-        if self._owner is None:
-            return []
-        found = await self._api.get(CONFIG_MAPS.path(self._api.namespace, self._owner))
-        if found is None:
-            return None
-        uid = found["metadata"]["uid"]
-        return [{"apiVersion": "v1", "kind": "ConfigMap", "name": self._owner, "uid": uid}]
 
 
 async def try_to_ensure(pool: DefaultPool) -> bool:

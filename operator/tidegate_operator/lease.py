@@ -26,6 +26,7 @@ from tidegate.chassis.kubernetes_api import (
     Object,
 )
 from tidegate.chassis.tasks import TaskGuard
+from tidegate_operator.belonging import owners_of
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
@@ -92,6 +93,8 @@ def next_step(lease: Object | None, observed: Observed, identity: str, now: floa
 class Election:
     """A component: waits until this process leads, calls `on_elected` then, and renews.
 
+    `owner` is a ConfigMap that the Lease goes with, if any.
+
     A leader that cannot renew in time is a fault, which ends the process: what it holds in hand is
     of no use any more.
     """
@@ -105,6 +108,7 @@ class Election:
         health: Health,
         *,
         lease: str,
+        owner: str | None,
         identity: str,
         seconds: int,
         on_elected: Callable[[Term], object],
@@ -114,6 +118,7 @@ class Election:
         self._guard = guard
         self._health = health
         self._lease = lease
+        self._owner = owner
         # A container that is started again is another process, and waits like any other.
         self._identity = f"{identity}_{secrets.token_hex(4)}"
         self._seconds = seconds
@@ -197,18 +202,19 @@ class Election:
             self._observed.look(found, now)
         step = next_step(found, self._observed, self._identity, now)
         if step is Step.CREATE:
-            return await self._api.create(self._leases, self._new())
+            return await self._api.create(self._leases, await self._new())
         if found is None or step is Step.WAIT:
             return None
         taken = found.get("spec") or {}
         found["spec"] = self._spec(taken if step is Step.RENEW else None, taken)
         return await self._api.replace(self._path, found)
 
-    def _new(self) -> Object:
+    async def _new(self) -> Object:
+        owners = await owners_of(self._api, self._owner)
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._lease},
+            "metadata": {"name": self._lease, "ownerReferences": owners or []},
             "spec": self._spec(None, {}),
         }
 

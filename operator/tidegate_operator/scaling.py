@@ -20,7 +20,8 @@ from typing import Final
 _BLIND_SECONDS: Final = 15.0
 # What floating point adds to a whole number of replicas is no replica.
 _ROUNDING: Final = 1e-9
-PAUSE = 0.25
+# Between two steps down there is so much of `scale_in_seconds`: a rate that fades is a staircase.
+_PAUSE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,16 @@ def decide(policy: PoolPolicy, signals: Signals, recent: Recent, now: float) -> 
       keep one for ever.
     - The backlog gets no more replicas than have jobs to run. An eighth of the slots, at least one,
       is closed to interactive jobs; those that run count as such while any waits.
+    - It gets none besides those that are on their way where their slots begin it in time. They
+      have less of their cold start before them than one asked for now: else each look at the same
+      burst would ask for a few more.
     - Bounds rule over all of that, and over `min_replicas`: the maximum, what one consumer gives
       out, tokens, cost, and while no provider answers the present number, or 1. The budgets and the
       consumer's bound leave at least 1, or nothing would ever be known or done.
-    - Fewer only once nothing more has been wanted for `scale_in_seconds`, and after as long a time
-      of looks without a gap. A bound that falls is heeded at once. Jobs that are parked keep one
-      replica, which would else come and go for as long as the outage lasts.
+    - Fewer only once nothing more has been wanted for `scale_in_seconds`, after as long a time of
+      looks without a gap, and a quarter of it after the step before. A bound that falls is heeded
+      at once. Jobs that are parked keep one replica, which would else come and go for as long as
+      the outage lasts.
     - A pin rules over everything.
     """
     recent = _look_back(recent, signals.current, now)
@@ -209,21 +214,19 @@ def _for_arrivals(policy: PoolPolicy, signals: Signals) -> int:
 
 
 def _for_backlog(policy: PoolPolicy, signals: Signals, warm_in: float) -> _Cut:
+    """For what waits; `warm_in` seconds are left until those that were asked for last work."""
     if not signals.waiting:
         return _Cut(1 if signals.parked else 0, Limiter.NONE)
-    useful = _Cut(_useful(policy, signals), Limiter.USEFUL)
+    useful = _useful(policy, signals)
     work = signals.waiting * signals.service_seconds
     left = policy.objective_seconds - signals.oldest_seconds - policy.cold_start_seconds
-    wanted = useful
-    if left > 0:
-        in_time = max(1, _whole(work / (policy.concurrency * left)))
-        wanted = min(useful, _Cut(in_time, Limiter.NONE), key=lambda each: each.replicas)
-    if wanted.replicas > signals.current and warm_in > 0:
+    in_time = max(1, _whole(work / (policy.concurrency * left))) if left > 0 else useful + 1
+    wanted = min(in_time, useful)
+    if wanted > signals.current and warm_in > 0:
         free = signals.current * policy.concurrency - signals.running
-        sooner = policy.objective_seconds - signals.oldest_seconds - warm_in
-        if work <= free * sooner * (1 + _ROUNDING):
+        if work <= free * (left + policy.cold_start_seconds - warm_in) * (1 + _ROUNDING):
             return _Cut(signals.current, Limiter.NONE)
-    return wanted
+    return _Cut(wanted, Limiter.USEFUL if in_time > useful else Limiter.NONE)
 
 
 def _useful(policy: PoolPolicy, signals: Signals) -> int:
@@ -282,7 +285,7 @@ def _stabilized(
     """What was wanted lately, or is not known, keeps replicas that are there; it adds none."""
     lately = max((want for _, want in recent.wants), default=0)
     known = now - recent.since >= policy.scale_in_seconds
-    pause = policy.scale_in_seconds * PAUSE
+    pause = policy.scale_in_seconds * _PAUSE
     if not known or (recent.lowered is not None and now - recent.lowered < pause):
         lately = signals.current
     most = min(bound.replicas for bound in _bounds(policy, signals))

@@ -55,8 +55,8 @@ class OperatorSettings(LogSettings, NatsSettings, HealthSettings, TracingSetting
     operator_owner: str | None = Field(
         None,
         description=(
-            "ConfigMap in the operator's namespace that the pool of that file belongs to, and with "
-            "which it is deleted. None: nobody's."
+            "ConfigMap in the operator's namespace that the pool of that file and the Lease belong "
+            "to, and with which they are deleted. None: they belong to nobody."
         ),
     )
     operator_lease_seconds: int = Field(
