@@ -33,10 +33,18 @@ async def rendered(
 
 
 def pods_of(objects: list[dict[str, Any]], namespace: str) -> Iterator[dict[str, Any]]:
-    """Each workload's template as a Pod: policies refuse pods, and only warn of templates."""
+    """Each workload's template as a Pod: policies refuse pods, and only warn of templates.
+
+    Among them what the operator makes workers of.
+    """
     for each in objects:
         if each["kind"] == "Pod":
             yield each
+        if "template.yaml" in each.get("data", {}):
+            template = yaml.safe_load(each["data"]["template.yaml"])
+            metadata = {**template["metadata"], "name": "workers", "namespace": namespace}
+            spec = template["spec"]
+            yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         template = each.get("spec", {}).get("template")
         if template:
             name = f"{each['kind']}-{each['metadata']['name']}".lower()
@@ -137,7 +145,7 @@ async def test_only_who_needs_one_has_a_token(control_plane: Cluster, namespace:
         for pod in pods
         if pod["spec"].get("automountServiceAccountToken", True)
     ]
-    assert with_token == ["secrets"]
+    assert sorted(with_token) == ["operator", "secrets"]
     assert not [pod for pod in pods if pod["spec"].get("enableServiceLinks", True)]
 
 
@@ -163,6 +171,15 @@ async def test_a_typo_is_refused(control_plane: Cluster, namespace: str, typo: s
         ("worker.extraEnv[0].name=TIDEGATE_NATS_URL", "extraEnv of worker: TIDEGATE_NATS_URL"),
         ("nats.extraEnv[0].name=A,nats.extraEnv[1].name=A", "extraEnv of nats: A is set already"),
         ("worker.settings.TIDEGATE_NATS_URL=nats://else", "settings of worker"),
+        ("worker.settings.TIDEGATE_WORKER_CONCURRENCY=9", "use worker.pool.concurrency"),
+        ("defaults.settings.TIDEGATE_QUEUES=slow", "use worker.pool.queue"),
+        ("worker.extraEnv[0].name=TIDEGATE_DRAIN_SECONDS", "use worker.drainSeconds"),
+        ("worker.replicas=2", "worker.pool.minReplicas"),
+        ("worker.replicas=0", "worker.pool.minReplicas"),
+        ("worker.podDisruptionBudget.enabled=false", "each pool's budget"),
+        ("worker.pool.minReplicas=11", "more than worker.pool.maxReplicas"),
+        ("operator.settings.TIDEGATE_OPERATOR_NAME=another", "settings of operator"),
+        ("operator.serviceAccount.name=tidegate-worker", "would each make the service account"),
     ],
 )
 async def test_what_contradicts_itself_is_refused_in_words(

@@ -7,6 +7,7 @@ first line that the user reads.
 {{- include "tidegate.checkNames" . -}}
 {{- include "tidegate.checkNats" . -}}
 {{- include "tidegate.checkCache" . -}}
+{{- include "tidegate.checkOperator" . -}}
 {{- include "tidegate.checkModels" . -}}
 {{- include "tidegate.checkIngress" . -}}
 {{- range $name := list "gateway" "worker" "streaming" "cache" "simulator" -}}

@@ -25,6 +25,7 @@ What no schema can see in names: those of a release, and those that would stand 
 {{- define "tidegate.components" -}}
 {{- $values := .Values -}}
 {{- $components := list "gateway" "worker" "streaming" -}}
+{{- $components = concat $components (ternary (list "operator") (list) $values.operator.enabled) -}}
 {{- $components = concat $components (ternary (list "cache") (list) $values.cache.enabled) -}}
 {{- $components = concat $components (ternary (list "qdrant") (list) (and $values.cache.enabled $values.cache.qdrant.bundled.enabled)) -}}
 {{- $components = concat $components (ternary (list "nats") (list) (eq $values.nats.mode "bundled")) -}}

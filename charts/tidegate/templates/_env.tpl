@@ -33,8 +33,11 @@ value comes from.
 {{- end }}
 {{- end }}
 
+{{/* Nothing where `values` has no `drainSeconds`: that of workers may be a pool's to say. */}}
 {{- define "tidegate.drainEnv" -}}
-TIDEGATE_DRAIN_SECONDS: {{ .values.drainSeconds | quote }}
+{{- with .values.drainSeconds }}
+TIDEGATE_DRAIN_SECONDS: {{ . | quote }}
+{{- end }}
 {{- with .values.drainNoticeSeconds }}
 TIDEGATE_DRAIN_NOTICE_SECONDS: {{ . | quote }}
 {{- end }}

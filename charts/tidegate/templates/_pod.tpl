@@ -104,7 +104,9 @@ metadata:
   {{- include "tidegate.podMetadata" . | nindent 2 }}
 spec:
   {{- include "tidegate.podBasics" . | nindent 2 }}
-  terminationGracePeriodSeconds: {{ add (int .values.drainSeconds) 10 }}
+  {{- with .values.drainSeconds }}
+  terminationGracePeriodSeconds: {{ add (int .) 10 }}
+  {{- end }}
   containers:
     - name: {{ .component }}
       {{- $reloader := list "python3" "/etc/tidegate/reload/reload.py" }}

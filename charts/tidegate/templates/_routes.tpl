@@ -81,6 +81,18 @@ models:
   {{- end }}
 {{- end }}
 
+{{/* The queues that routes name and the chart makes no pool for, as a JSON list. */}}
+{{- define "tidegate.queuesAlone" -}}
+{{- $pool := .Values.worker.pool -}}
+{{- $queues := list -}}
+{{- if not .Values.existingRoutes.configMap -}}
+{{- range $name, $route := (include "tidegate.routesText" . | fromYaml).models -}}
+{{- $queues = append $queues (default "" $route.queue) -}}
+{{- end -}}
+{{- end -}}
+{{- without ($queues | uniq | sortAlpha) "" (ternary $pool.queue "" $pool.create) | toJson -}}
+{{- end }}
+
 {{/* A model that chats, for the notes; empty where only the cluster knows. */}}
 {{- define "tidegate.someModel" -}}
 {{- $model := include "tidegate.model" . -}}

@@ -70,6 +70,9 @@ come by themselves.
 {{- if has "qdrant" .mounts }}
 - {name: qdrant, mountPath: /etc/tidegate/qdrant, readOnly: true}
 {{- end }}
+{{- if has "pods" .mounts }}
+- {name: pods, mountPath: /etc/tidegate/pods, readOnly: true}
+{{- end }}
 {{- if has "data" .mounts }}
 - {name: data, mountPath: /data}
 {{- end }}
