@@ -114,7 +114,7 @@ async def test_an_upgrade_that_cannot_start_harms_nobody_and_can_be_taken_back(
             )
         async with crowd_at(await tidegate.doors()) as crowd:
             meanwhile = await crowd.ask([plan(1, Surface.SSE, "Who opens the gate?")])
-        await tidegate.helm("rollback", RELEASE, "1", "--wait", "--timeout", "120s")
+        await tidegate.roll_back(1)
         async with crowd_at(await tidegate.doors()) as crowd:
             afterwards = await crowd.ask([plan(2, Surface.SSE, "Who shuts the gate?")])
         await tidegate.helm("test", RELEASE)
