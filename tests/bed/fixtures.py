@@ -144,13 +144,16 @@ async def own_namespace(cluster: Cluster) -> AsyncIterator[str]:
 
 async def _empty(cluster: Cluster, namespace: str) -> None:
     within = ("--namespace", namespace)
-    await cluster.kubectl("delete", _WORKLOADS, "--all", "--wait=false", *within)
     path = f"/api/v1/namespaces/{namespace}"
-    for kind in ("pods", "persistentvolumeclaims"):  # all of a kind at once
-        await cluster.kubectl("delete", "--raw", f"{path}/{kind}?gracePeriodSeconds=1")
-    asked = ("get", "pods,persistentvolumeclaims", "--output=name", *within)
+    asked = ("get", f"pods,persistentvolumeclaims,{_WORKLOADS}", "--output=name", *within)
     until = time.monotonic() + _EMPTY_WITHIN
-    while await cluster.kubectl(*asked) and time.monotonic() < until:
+    while True:
+        # Again and again: an operator that ends may make one more Deployment.
+        await cluster.kubectl("delete", _WORKLOADS, "--all", "--wait=false", *within)
+        for kind in ("pods", "persistentvolumeclaims"):  # all of a kind at once
+            await cluster.kubectl("delete", "--raw", f"{path}/{kind}?gracePeriodSeconds=1")
+        if not await cluster.kubectl(*asked) or time.monotonic() > until:
+            return
         await asyncio.sleep(0.2)
 
 
