@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from tidegate.chassis.kubernetes_api import ApiServerError, GoneError, Object
-from tidegate_operator.names import EPOCH_ANNOTATION, INTENT_ANNOTATION
+from tidegate_operator.names import EPOCH_ANNOTATION, INTENT_ANNOTATION, POOL_LABEL
 from tidegate_operator.parts import KeeperParts
 from tidegate_operator.paths import BUDGETS, DEPLOYMENTS
 from tidegate_operator.pool import Pool
@@ -18,6 +18,7 @@ from tidegate_operator.workload import (
     intent_of,
     with_marks,
 )
+from tidegate_operator.writes import NameTakenError, owner_of
 
 # A budget that somebody has taken away is missed that late.
 _BUDGET_SECONDS: Final = 120.0
@@ -93,6 +94,8 @@ class Applying:
             return
         found = await self._parts.api.get(BUDGETS.path(*self._key))
         marks = {} if found is None else found["metadata"].get("annotations") or {}
+        if found is not None and not _is_own(found, self._budget):
+            raise NameTakenError(self._budget["kind"])
         if marks.get(INTENT_ANNOTATION) != intent_of(self._budget):
             await self._parts.writer.put(BUDGETS, self._key, self._budget, found)
         self._budget_seen_at = now
@@ -117,6 +120,13 @@ class Applying:
         with suppress(ApiServerError):
             await asyncio.gather(*(write(pod) for pod in busiest))
         self._costs = running
+
+
+def _is_own(found: Object, manifest: Manifest) -> bool:
+    """Whether an object is the pool's, or was that of one before it of the same name."""
+    owner = owner_of(found)
+    pool = (found["metadata"].get("labels") or {}).get(POOL_LABEL)
+    return owner == owner_of(manifest) or (not owner and pool == manifest["metadata"]["name"])
 
 
 def _marks(metadata: Object) -> tuple[object, object]:

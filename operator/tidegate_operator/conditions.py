@@ -220,10 +220,10 @@ def _ready(found: Found) -> _Said:
         return False, Reason.NOT_APPLIED, message
     wanted = current if desired is None else desired
     if ready < wanted:
-        return False, Reason.SCALING, f"{ready} of {_replicas(wanted)} are ready."
+        return False, Reason.SCALING, f"{ready} of {_replicas(wanted)} ready."
     if wanted == 0:
         return True, Reason.SCALED_TO_ZERO, "No replica is needed."
-    return True, Reason.AVAILABLE, f"{ready} of {_replicas(wanted)} are ready."
+    return True, Reason.AVAILABLE, f"{ready} of {_replicas(wanted)} ready."
 
 
 def _active(found: Found) -> _Said:
@@ -265,7 +265,9 @@ def _degraded(found: Found) -> _Said:
         )
     if not faults:
         return False, Reason.ALL_IS_WELL, ""
-    return True, faults[0].reason, " ".join(each.message for each in faults)
+    # What Kubernetes says comes without its full stop.
+    message = " ".join(f"{each.message.removesuffix('.')}." for each in faults)
+    return True, faults[0].reason, message
 
 
 def _paused(found: Found) -> _Said:

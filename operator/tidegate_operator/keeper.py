@@ -1,6 +1,7 @@
 """One pool, kept: looked at, decided on, written, told of, again and again."""
 
 import asyncio
+import random
 from contextlib import suppress
 from typing import Final
 
@@ -204,6 +205,11 @@ class Keeper:
         nothing = turn.signals is not None and not (turn.signals.waiting or turn.signals.running)
         self._asleep = nothing and turn.target == 0
         if self._asleep:
-            return _ASLEEP_SECONDS
+            return _ASLEEP_SECONDS * _about_one()
         settled = nothing and turn.ready == turn.target
-        return _QUIET_SECONDS if settled else look
+        return _QUIET_SECONDS * _about_one() if settled else look
+
+
+def _about_one() -> float:
+    """Pools that began together are not to be looked at together for ever."""
+    return random.uniform(0.8, 1.2)

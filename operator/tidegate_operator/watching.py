@@ -19,7 +19,7 @@ from tidegate.chassis.component import Deadline
 from tidegate.chassis.kubernetes_api import ApiServerError, KubernetesApi, Object
 from tidegate.chassis.settings import PodSettings
 from tidegate.chassis.tasks import TaskGuard
-from tidegate_operator.names import POOL_LABEL
+from tidegate_operator.names import FIELD_MANAGER, POOL_LABEL
 from tidegate_operator.paths import DEPLOYMENTS, HPAS, POOLS, Resource
 from tidegate_operator.registry import Key, Registry, key_of
 
@@ -113,6 +113,8 @@ class Watch:
                     registry=self._handlers(),
                     settings=_settings(),
                     standalone=True,
+                    # kopf would ask for the user's name, which a number in a container has not.
+                    identity=FIELD_MANAGER,  # type: ignore[arg-type]
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
                     stop_flag=self._stop,

@@ -30,7 +30,7 @@ class NotLeadingError(Exception):
 
 
 class NameTakenError(Exception):
-    """The object is there already, and it is not the pool's."""
+    """The object is there already, and it is not the pool's. The text is its kind."""
 
 
 class Writer:
@@ -131,7 +131,7 @@ class Writer:
             found = await self._api.get(resource.path(*key))
             if found is None or owner_of(found) == owner_of(manifest):
                 raise
-            raise NameTakenError(f"{resource.plural} {key.name}") from None
+            raise NameTakenError(manifest["kind"]) from None
         return await self._claim_new(resource, key, made)
 
     async def _claim_new(self, resource: Resource, key: Key, made: Object) -> Object:
