@@ -93,8 +93,7 @@ class Fleet:
         return ""
 
     async def _run(self) -> None:
-        if self._default is not None:
-            await try_to_ensure(self._default)
+        await self._ensure_default()
         await self._watch.begin()
         self._begun = True
         for key in list(self._parts.registry.pools):
@@ -109,9 +108,12 @@ class Fleet:
             whole = self._parts.clock() >= whole_at
             if whole:
                 whole_at = self._parts.clock() + _SWEEP_SECONDS
-                if self._default is not None:
-                    await try_to_ensure(self._default)
+                await self._ensure_default()
             await self._sweep(whole)
+
+    async def _ensure_default(self) -> None:
+        if self._default is not None and self._parts.writer.leads:
+            await try_to_ensure(self._default)
 
     async def _sweep(self, whole: bool) -> None:
         """Looks for pools whose end was missed, then deletes what was theirs in JetStream.
@@ -122,7 +124,12 @@ class Fleet:
         parts.workers.forget_all_but(parts.registry.queues())
         try:
             await (watch.catch_up() if whole else watch.catch_up_with_pools())
-            await sweep_consumers(parts.jetstream, parts.registry.queues, parts.operator)
+            await sweep_consumers(
+                parts.jetstream,
+                parts.registry.queues,
+                parts.operator,
+                leads=lambda: parts.writer.leads,
+            )
         except (ApiServerError, JetStreamError) as error:
             _log.warning("not swept", why=str(error))
 

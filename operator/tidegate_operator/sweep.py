@@ -46,22 +46,30 @@ def queue_of(config: dict[str, Any]) -> str:
 
 
 async def sweep_consumers(
-    jetstream: JetStream, queues: Callable[[], set[str]], operator: str
+    jetstream: JetStream,
+    queues: Callable[[], set[str]],
+    operator: str,
+    *,
+    leads: Callable[[], bool],
 ) -> list[str]:
     """Deletes the orphans, and returns their names. Raises JetStreamError.
 
-    `queues` is asked once the consumers are listed: a pool may have come meanwhile.
+    `queues` is asked once the consumers are listed: a pool may have come meanwhile. Nothing more is
+    deleted once this process does not lead: it does not know the pools any more.
     """
     found = await _consumers(jetstream)
-    names = orphans(found, queues(), operator)
-    for name in names:
+    deleted: list[str] = []
+    for name in orphans(found, queues(), operator):
+        if not leads():
+            break
         try:
             await jetstream.api(f"CONSUMER.DELETE.{JOBS_STREAM}.{name}")
         except RefusedError as error:
             if error.code != CONSUMER_NOT_FOUND:
                 raise
         _log.info("consumer deleted", consumer=name)
-    return names
+        deleted.append(name)
+    return deleted
 
 
 async def _consumers(jetstream: JetStream) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ _WRITES_PER_SECOND: Final = 20.0
 _MOVING: Final = frozenset(
     {
         *("queueDepth", "waiting", "running", "oldestSeconds", "serviceSeconds", "tokensPerJob"),
-        *("usdPerJob", "reason", "observedGeneration"),
+        *("usdPerJob", "reason"),
     }
 )
 

@@ -49,6 +49,12 @@ class Writer:
         term = self._term()
         return "" if term is None else term.epoch
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process may write now."""
+        term = self._term()
+        return term is not None and term.lasts
+
     async def put(
         self, resource: Resource, key: Key, manifest: Object, current: Object | None
     ) -> Object:
@@ -164,8 +170,7 @@ class Writer:
         return await self._api.patch(resource.path(*key), patch, JSON_PATCH)
 
     def _check(self) -> None:
-        term = self._term()
-        if term is None or not term.lasts:
+        if not self.leads:
             raise NotLeadingError
 
 
