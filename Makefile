@@ -25,7 +25,7 @@ TESTS    = tests/$@
 # Test processes beside each other, each with modules of its own; 0: all in one, for a debugger.
 PARALLEL = 3
 # Those of the cache need data sets: `make bench-cache`.
-BENCHES := $(filter-out cache_%,$(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py)))
+BENCHES := $(filter-out cache_% operator_%,$(patsubst bench/%.py,%,$(wildcard bench/[a-z]*.py)))
 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
@@ -36,7 +36,7 @@ OURS    := pyproject.toml --extra cache --extra local --extra operator --extra o
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(DEV) ## Make .venv with everything that development needs
@@ -160,6 +160,10 @@ DATA = data
 bench-cache: $(BENCH) ## Measure the cache: right and wrong hits, savings, speed (DATA=folder)
 	@for bench in cache_quality cache_streams cache_lookups cache_store cache_embed; do \
 	  echo "== $$bench" && CACHE_DATA=$(DATA) $(BIN)/python -m bench.$$bench || exit; done
+
+.PHONY: bench-autoscaler
+bench-autoscaler: $(DEV) ## Replay load traces: the operator's decisions beside KEDA's, simulated
+	@$(BIN)/python -m bench.autoscaler --plot docs/images
 
 .PHONY: clean
 clean: ## Remove what make and the tools made, .venv included
