@@ -16,15 +16,13 @@ from tidegate_operator.parts import KeeperParts
 from tidegate_operator.paths import DEPLOYMENTS, POOLS
 from tidegate_operator.pool import InvalidPool, Pool, PoolObject, parse_object, parse_pool
 from tidegate_operator.registry import Key
-from tidegate_operator.sensing import Sensing
+from tidegate_operator.sensing import SETTLE_SECONDS, Sensing
 from tidegate_operator.telling import Telling
 from tidegate_operator.turn import Turn
 from tidegate_operator.writes import NameTakenError, NotLeadingError, owner_of
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
-# From the first job at zero to the look that decides: the burst that it began is seen whole.
-_SETTLE_SECONDS: Final = 0.5
 _QUIET_SECONDS: Final = 5.0
 # At zero gateways tell of the first job; a look is for one that was not heard.
 _ASLEEP_SECONDS: Final = 10.0
@@ -79,7 +77,7 @@ class Keeper:
     def job_came(self) -> None:
         """A gateway has accepted a job for the queue."""
         now = self._parts.clock()
-        soonest = now + _SETTLE_SECONDS if self._asleep else self._looked_at
+        soonest = now + SETTLE_SECONDS if self._asleep else self._looked_at
         self._be_due(max(now, soonest if self._asleep else soonest + self._parts.look_seconds))
 
     def close(self) -> None:
@@ -157,6 +155,8 @@ class Keeper:
         if seen.deleting:
             return _HELD_SECONDS
         turn = await self._turn(body, seen)
+        if turn.settles_in:
+            return turn.settles_in
         self._blind = self._blind + 1 if turn.blind else 0
         # One answer that is late is no news: a thousand pools would tell of each.
         if self._blind != 1 or turn.seen.generation != turn.seen.status.observed_generation:
@@ -183,7 +183,7 @@ class Keeper:
             sensing = self._sensing = Sensing(pool, self._parts)
         self._looked_at = self._parts.clock()
         await sensing.sense(turn, pool)
-        if pool.paused or pool.dry_run:
+        if pool.paused or pool.dry_run or turn.settles_in:
             return
         try:
             await self._applying.write(turn, pool)

@@ -1,5 +1,7 @@
 """From a look at a pool's queue to a decision, and what is remembered from one to the next."""
 
+from typing import Final
+
 from tidegate_operator.conditions import Fault
 from tidegate_operator.parts import KeeperParts
 from tidegate_operator.pool import Pool
@@ -7,6 +9,9 @@ from tidegate_operator.queues import BlindError, Queue, QueueLook
 from tidegate_operator.scaling import PoolPolicy, Recent, Signals, decide
 from tidegate_operator.signals import Arrivals, Means, signals_of
 from tidegate_operator.turn import Turn
+
+# From the first job at zero to the look that decides: the burst that it began is seen whole.
+SETTLE_SECONDS: Final = 0.5
 
 
 class Sensing:
@@ -18,6 +23,8 @@ class Sensing:
         self._queue = Queue(parts.jetstream, self.queue, parts.operator)
         self._interactive = self._batch = Arrivals()
         self._recent: Recent | None = None
+        # When the first of the jobs came that wait, by the clock of the parts.
+        self._came_at: float | None = None
         status = pool.status
         known = status.service_seconds or pool.spec.scaling.service_seconds
         self._means = Means(known, status.tokens_per_job, status.usd_per_job)
@@ -36,10 +43,26 @@ class Sensing:
         now = self._parts.clock()
         signals = turn.signals = self._signals(look, current or 0, now)
         recent = self._recent or Recent(now)
+        if not signals.waiting:
+            self._came_at = None
         decision = turn.decision = decide(policy_of(pool), signals, recent, now)
         self._recent = decision.recent
         turn.target = decision.replicas
         turn.means = self._means
+        if not current and decision.replicas and pool.spec.replicas is None:
+            turn.settles_in = self._settles_in(signals, now)
+
+    def _settles_in(self, signals: Signals, now: float) -> float:
+        """Seconds until the burst that has just come to a pool at zero is whole; 0 where none has.
+
+        Whichever look is the first to see it, its first job alone is no ground to decide on. The
+        job's age is by the servers' clocks, which need not agree.
+        """
+        if not signals.waiting:
+            return 0.0
+        if self._came_at is None:
+            self._came_at = now - signals.oldest_seconds
+        return max(self._came_at + SETTLE_SECONDS - now, 0.0)
 
     def _signals(self, look: QueueLook, current: int, now: float) -> Signals:
         self._interactive = self._interactive.seen(look.interactive, now)

@@ -15,7 +15,8 @@ class Turn:
     """`pool` is None where it is not valid, `current` where there is no Deployment of its own.
 
     `blind`: the queue could not be looked at, so that nothing was decided. `target` is how many
-    replicas there are to be; `change` what they were and became.
+    replicas there are to be; `change` what they were and became. `settles_in` seconds a burst that
+    has just begun will be in sight, and nothing is written before: 0 where there is none.
     """
 
     body: Object
@@ -30,6 +31,7 @@ class Turn:
     decision: Decision | None = None
     target: int | None = None
     change: tuple[int, int] | None = None
+    settles_in: float = 0.0
 
     @property
     def replicas(self) -> int | None:
