@@ -108,23 +108,34 @@ class Watch:
     def _follow(self) -> None:
         failed: BaseException | None = None
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._handlers(),
-                    settings=_settings(),
-                    standalone=True,
-                    # kopf would ask for the user's name, which a number in a container has not.
-                    identity=FIELD_MANAGER,  # type: ignore[arg-type]
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                )
-            )
+            asyncio.run(self._operate())
         except BaseException as error:  # whatever it is, the watch is over
             failed = error
+        self._ended(failed)
+
+    async def _operate(self) -> None:
+        tasks = await kopf.spawn_tasks(
+            registry=self._handlers(),
+            settings=_settings(),
+            standalone=True,
+            # kopf would ask for the user's name, which a number in a container has not.
+            identity=FIELD_MANAGER,  # type: ignore[arg-type]
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+        )
+        for task in tasks:
+            task.add_done_callback(self._task_ended)
+        await kopf.run_tasks(tasks)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        """None of them ends before its time; where one did, kopf may wait for ever for the rest."""
+        self._ended(None if task.cancelled() else task.exception())
+
+    def _ended(self, why: BaseException | None) -> None:
         if not self._stop.is_set():
             self._loop.call_soon_threadsafe(
-                self._guard.fail, "watch", "the watch of the cluster has ended", failed
+                self._guard.fail, "watch", "the watch of the cluster has ended", why
             )
 
     def _handlers(self) -> kopf.OperatorRegistry:
