@@ -152,6 +152,21 @@ class Cluster:
             raise
         return names
 
+    async def restart_api_server(self) -> None:
+        """kill -9 and start again; returns once it is ready. Raises Unavailable for no bed."""
+        if self._processes is None:
+            raise Unavailable("to restart the API server needs a bed")
+        self._processes.restart("apiserver")
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                await self.kubectl("get", "--raw", "/readyz", "--request-timeout=2s")
+                return
+            except CommandError:
+                self._processes.check()
+                if time.monotonic() > until:
+                    raise
+
     async def free_volumes(self) -> None:
         """Give the bed's volumes back whose claims are gone, empty."""
         if not self.is_bed:

@@ -32,6 +32,7 @@ class Processes:
         self.folder = folder
         self._prefix = list(prefix)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, tuple[str | Path, ...]] = {}
         for name in ("logs", "pids"):
             (folder / name).mkdir(exist_ok=True)
 
@@ -49,6 +50,13 @@ class Processes:
             )
         (self.folder / "pids" / name).write_text(str(child.pid), encoding="utf-8")
         self._children[name] = child
+        self._commands[name] = command
+
+    def restart(self, name: str) -> None:
+        """kill -9, and the same command again."""
+        self._children[name].kill()
+        self._children[name].wait()
+        self.start(name, *self._commands[name])
 
     def runs(self, name: str) -> bool:
         """Whether this object started it and it has not ended."""

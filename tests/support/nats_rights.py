@@ -13,12 +13,12 @@ from tidegate.cli.nats_config import USERS, nats_config
 from tidegate.cli.nats_config import NatsServer as Configured
 
 
-def server_with_rights(directory: Path) -> NatsServer:
-    """The server, not started; each user's password is its name."""
+def server_with_rights(directory: Path, *, more: str = "") -> NatsServer:
+    """The server, not started; each user's password is its name. `more` is configuration too."""
     written = nats_config(Configured("", directory), {user: user for user in USERS})
     rights = written[written.index("authorization") :]
     config = rights.replace("users: [", "users: [\n{ user: root, password: root }", 1)
-    return NatsServer(directory, config=config, user="root", password="root")
+    return NatsServer(directory, config=config + more, user="root", password="root")
 
 
 def login(nats: NatsServer, user: str) -> dict[str, str]:

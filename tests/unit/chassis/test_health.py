@@ -1,8 +1,9 @@
 """Without these a load balancer would send calls to a process that cannot answer them."""
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
-from tidegate.chassis.health import Health
+from tidegate.chassis.health import Health, health_app
 from tidegate.chassis.metrics import ChassisMetrics, make_registry
 
 
@@ -53,3 +54,25 @@ def test_the_build_is_a_metric() -> None:
     assert sample.labels["service"] == "worker"
     assert sample.labels["version"]
     assert "process_resident_memory_bytes" in families
+
+
+def test_what_is_watched_says_why_the_process_is_of_no_use() -> None:
+    health, why = Health(), ["", ""]
+    health.watch(lambda: why[0])
+    health.watch(lambda: why[1])
+    assert health.stuck == ""
+    why[:] = ["one", "other"]
+    assert health.stuck == "one; other"
+
+
+async def test_a_process_that_is_stuck_fails_its_liveness_probe() -> None:
+    """Readiness alone would leave it there for ever."""
+    health, why = Health(), [""]
+    health.watch(lambda: why[0])
+    app = health_app(health, make_registry("operator"))
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.get("/livez")).status == 200
+        why[0] = "three pools are not looked at"
+        answer = await client.get("/livez")
+        assert answer.status == 503
+        assert "three pools" in await answer.text()
