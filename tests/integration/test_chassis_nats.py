@@ -192,6 +192,24 @@ async def test_a_missing_permission_ends_the_process(
         assert "forbidden" in fault.message
 
 
+async def test_a_hint_that_may_not_be_given_ends_nothing_and_is_not_repeated(
+    tmp_path: Path, connect: Connect
+) -> None:
+    """Users of NATS may be of an older release: the platform works without hints."""
+    async with NatsServer(tmp_path, config=USERS, user="worker", password="secret") as server:
+        it = await connect(settings_for(server))
+        await it.connection.hint("wake.default")
+        await it.connection.flush(timeout=5)
+        assert it.guard.fault is None
+        sent = it.connection.client.stats["out_msgs"]
+        await it.connection.hint("wake.other")
+        assert it.connection.client.stats["out_msgs"] == sent
+        # What is no hint is as grave as ever.
+        await it.connection.publish("jobs.default")
+        fault = await it.guard.wait_fault()
+        assert "jobs.default" in fault.message
+
+
 async def test_inboxes_are_the_services_own(tmp_path: Path, connect: Connect) -> None:
     async with NatsServer(tmp_path, config=USERS, user="worker", password="secret") as server:
         it = await connect(settings_for(server))

@@ -13,10 +13,18 @@ from tidegate.cli.nats_config import USERS, nats_config
 from tidegate.cli.nats_config import NatsServer as Configured
 
 
-def server_with_rights(directory: Path, *, more: str = "") -> NatsServer:
-    """The server, not started; each user's password is its name. `more` is configuration too."""
+def server_with_rights(
+    directory: Path, *, more: str = "", without: tuple[str, ...] = ()
+) -> NatsServer:
+    """The server, not started; each user's password is its name. `more` is configuration too.
+
+    `without` are rights that nobody has, as with users of an older release.
+    """
     written = nats_config(Configured("", directory), {user: user for user in USERS})
     rights = written[written.index("authorization") :]
+    for right in without:
+        rights = rights.replace(f'"{right}", ', "")
+        assert f'"{right}"' not in rights, f"{right} is the last of somebody's list"
     config = rights.replace("users: [", "users: [\n{ user: root, password: root }", 1)
     return NatsServer(directory, config=config + more, user="root", password="root")
 

@@ -3,15 +3,16 @@
 It connects for as long as it takes, and reconnects for ever. While it is disconnected, publishes
 fail at once instead of filling a buffer whose content might be stored long after its sender gave
 up. What waiting cannot cure ends the process: wrong credentials, a missing permission, a connection
-that the library closed for good.
+that the library closed for good. A hint, which nobody has to hear, is no reason to end.
 """
 
 import asyncio
 import random
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import nats.errors
 import nats.js.errors
@@ -42,6 +43,7 @@ _FLUSH_SECONDS = 1.0
 _SLOW_CONSUMER_LOG_SECONDS = 10.0
 # Not "authentication timeout": a busy server says so to whoever comes at the wrong moment.
 _REFUSALS = ("permissions violation", "authorization violation", "authentication expired")
+_REFUSED_PUBLISH = re.compile(r'permissions violation for publish to "?([a-z]+)\.', re.IGNORECASE)
 
 
 class NatsConnection:
@@ -77,6 +79,9 @@ class NatsConnection:
         self._stopping = False
         self._last_error: Exception | None = None
         self._slow_logged_at = float("-inf")
+        # The first tokens of the subjects of hints, and of those that we may not publish.
+        self._hints: set[str] = set()
+        self._refused_hints: set[str] = set()
         health.set(self.name, False, "connecting")
 
     @property
@@ -160,6 +165,19 @@ class NatsConnection:
         with nats_unavailable():
             await self._client.publish(subject, payload, headers=headers)
 
+    async def hint(self, subject: str, payload: bytes = b"") -> None:
+        """Publishes what nobody has to hear: it fails nothing, where it cannot be sent, or may not.
+
+        A server whose users are of an older release refuses it. That is said once, and such hints
+        are not tried again before the next connection.
+        """
+        family = subject.partition(".")[0]
+        if family in self._refused_hints:
+            return
+        self._hints.add(family)
+        with suppress(Unavailable):
+            await self.publish(subject, payload)
+
     async def flush(self, *, timeout: float) -> None:  # noqa: ASYNC109
         """Returns when the server has read what was published, and all that it had sent is here.
 
@@ -203,6 +221,8 @@ class NatsConnection:
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             self._on_slow_consumer(error)
+        elif (family := _refused_family(error)) in self._hints:
+            self._on_refused_hint(family)
         elif _is_refusal(error):
             self._guard.fail(self.name, f"refused: {error}", error)
         elif not self._client.is_connected:
@@ -211,6 +231,11 @@ class NatsConnection:
             _log.debug("nats error", error=describe_error(error))
         else:
             _log.error("a subscription's callback failed", exc_info=error)
+
+    def _on_refused_hint(self, family: str) -> None:
+        if family not in self._refused_hints:
+            self._refused_hints.add(family)
+            _log.warning("NATS refuses hints: give the user the right", publish=f"{family}.>")
 
     def _on_failed_attempt(self, error: Exception) -> None:
         """The first reason is told, before the first connect; later ones if the outage lasts."""
@@ -240,6 +265,7 @@ class NatsConnection:
 
     async def _on_reconnected(self) -> None:
         self._metrics.nats_reconnects.inc()
+        self._refused_hints.clear()
         self._set_connected()
         for hook, previous in list(self._hooks.items()):
             if previous is not None:
@@ -295,6 +321,12 @@ async def _at_the_end(step: Awaitable[None]) -> None:
         await step
     except (nats.errors.Error, OSError, RuntimeError) as error:
         _log.warning("nats closed with data unsent", error=describe_error(error))
+
+
+def _refused_family(error: Exception) -> str:
+    """The first token of the subject that we may not publish to; empty for any other error."""
+    found = _REFUSED_PUBLISH.search(str(error))
+    return found[1].lower() if found else ""
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -5,12 +5,10 @@ The first job of a queue is told of at once; of a burst, one every half a second
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
-from tidegate.contracts.errors import Unavailable
 from tidegate.contracts.subjects import wake_subject
 
 _EVERY_SECONDS: Final = 0.5
@@ -45,8 +43,4 @@ class Wakes:
     def accepted(self, queue: str) -> None:
         """A job was. Returns at once, and never fails: the create that it belongs to has worked."""
         if self._throttle.passes(queue, self._monotonic()):
-            self._guard.spawn("wake", self._tell(queue))
-
-    async def _tell(self, queue: str) -> None:
-        with suppress(Unavailable):
-            await self._nats.publish(wake_subject(queue))
+            self._guard.spawn("wake", self._nats.hint(wake_subject(queue)))

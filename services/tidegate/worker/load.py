@@ -7,14 +7,12 @@ that nobody has to hear. A job costs two additions here, a token nothing.
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
-from tidegate.contracts.errors import Unavailable
 from tidegate.contracts.events import Terminal
 from tidegate.contracts.jobs import JobClass
 from tidegate.contracts.load import WorkerLoad, encode_load
@@ -126,7 +124,6 @@ class LoadTold:
 
     async def _tell(self) -> None:
         # What could not be told now is part of what is told next.
-        with suppress(Unavailable):
-            for queue in self._queues():
-                subject = load_subject(queue, self._worker)
-                await self._nats.publish(subject, encode_load(self.of(queue)))
+        for queue in self._queues():
+            subject = load_subject(queue, self._worker)
+            await self._nats.hint(subject, encode_load(self.of(queue)))

@@ -9,20 +9,16 @@ from hypothesis import strategies as st
 
 from tidegate.chassis.nats_connection import NatsConnection
 from tidegate.chassis.tasks import TaskGuard
-from tidegate.contracts.errors import Unavailable
 from tidegate.gateway.wakes import Wakes, WakeThrottle
 
 
 class Nats:
-    """A connection that takes what is published, or is not there."""
+    """A connection that takes hints."""
 
-    def __init__(self, *, away: bool = False) -> None:
-        self.away = away
+    def __init__(self) -> None:
         self.told: list[str] = []
 
-    async def publish(self, subject: str, payload: bytes = b"") -> None:
-        if self.away:
-            raise Unavailable("away")
+    async def hint(self, subject: str, payload: bytes = b"") -> None:
         assert payload == b""
         self.told.append(subject)
 
@@ -59,11 +55,3 @@ async def test_a_burst_is_told_of_once() -> None:
     wakes.accepted("default")
     await asyncio.sleep(0)
     assert nats.told == ["wake.default", "wake.other", "wake.default"]
-
-
-async def test_nothing_comes_of_it_where_nats_is_away() -> None:
-    guard = TaskGuard()
-    Wakes(cast(NatsConnection, Nats(away=True)), guard, lambda: 0.0).accepted("default")
-    await asyncio.sleep(0)
-    assert await guard.cancel_all() == []
-    assert guard.fault is None
