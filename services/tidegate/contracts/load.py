@@ -13,6 +13,8 @@ LOAD_VERSION: Final = 1
 
 _Number = Annotated[int, msgspec.Meta(ge=0)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
+# A DNS name: whoever hears it may look for a pod of that name. `\Z`, for `$` allows a line's end.
+_Host = Annotated[str, msgspec.Meta(max_length=253, pattern=r"\A[A-Za-z0-9.-]+\Z")]
 
 
 class UndecodableLoad(Exception):
@@ -40,7 +42,7 @@ class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     worker: str
-    host: str
+    host: _Host
     queue: str
     slots: _Number
     running: _Number

@@ -17,10 +17,11 @@ from tidegate.contracts.load import (
 
 numbers = st.integers(0, 2**63 - 1)
 texts = st.text(max_size=20)
+hosts = st.from_regex(r"\A[A-Za-z0-9.-]{1,253}\Z")
 loads = st.builds(
     WorkerLoad,
     worker=texts,
-    host=texts,
+    host=hosts,
     queue=texts,
     slots=numbers,
     running=numbers,
@@ -87,3 +88,9 @@ def test_the_names_on_the_wire_stay() -> None:
         b'"waiting":1,"blocked":false,"draining":false,"ended":7,"busy_seconds":12.5,'
         b'"output_tokens":900,"nano_usd":1000,"priced":6,"version":1}'
     )
+
+
+@pytest.mark.parametrize("host", ["", "a" * 254, "../pods", "a/b", "a?b", "a b", "a\n", "ä"])
+def test_a_host_that_is_no_dns_name_is_not_read(host: str) -> None:
+    with pytest.raises(UndecodableLoad):
+        decode_load(encode_load(msgspec.structs.replace(LOAD, host=host)))
