@@ -10,7 +10,15 @@ from nats.aio.client import Client
 
 from tests.support.nats_server import binary
 from tests.support.ports import free_port
-from tidegate.cli.nats_config import ADMIN, Cluster, NatsServer, nats_config, password_users
+from tidegate.cli.nats_config import (
+    ADMIN,
+    OPERATOR,
+    USERS,
+    Cluster,
+    NatsServer,
+    nats_config,
+    password_users,
+)
 
 
 class _Servers:
@@ -113,3 +121,8 @@ def test_an_installation_without_an_operator_needs_no_password_for_one() -> None
     assert "operator" not in nats_config(server, dict.fromkeys(needed, "fine"))
     needed = password_users(server, admin=False, operator=True)
     assert "user: operator" in nats_config(server, dict.fromkeys(needed, "fine"))
+
+
+def test_the_operator_may_not_ask_for_what_it_does_not_use() -> None:
+    publish, _ = USERS[OPERATOR]
+    assert not [subject for subject in publish if subject.startswith("$JS.API.STREAM.")]

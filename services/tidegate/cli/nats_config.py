@@ -113,8 +113,6 @@ USERS: Final[dict[str, tuple[list[str], list[str]]]] = {
     # It measures the queues, and makes the consumers of those that no gateway routes to.
     OPERATOR: (
         [
-            "$JS.API.STREAM.INFO.JOBS",
-            "$JS.API.STREAM.MSG.GET.JOBS",
             "$JS.API.CONSUMER.LIST.JOBS",
             "$JS.API.CONSUMER.INFO.JOBS.*",
             "$JS.API.CONSUMER.DURABLE.CREATE.JOBS.*",
