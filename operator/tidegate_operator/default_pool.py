@@ -1,11 +1,13 @@
-"""The pool of an installation itself: made where it is missing, owned by a ConfigMap of the chart.
+"""The pools of an installation itself: made where missing, owned by a ConfigMap of the chart.
 
 A chart cannot hold a resource of a kind that it defines itself, since Helm looks all kinds up
-before it makes the first object. So the chart gives the pool to the operator as a file, and with it
-the name of an object of its own, with which the pool is deleted.
+before it makes the first object. So the chart gives the pools to the operator as a file, and with
+it the name of an object of its own, with which the pools are deleted.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import yaml
@@ -15,57 +17,139 @@ from tidegate.chassis.settings import SettingsError
 from tidegate_operator.belonging import owners_of
 from tidegate_operator.names import API_VERSION, FIELD_MANAGER, KIND
 from tidegate_operator.paths import POOLS
+from tidegate_operator.pool import LONGEST_NAME, InvalidPool, parse_spec
 
 _log = structlog.stdlib.get_logger(module=__name__)
+
+# A pool's status is written often, and each time the pool is another version.
+_TRIES: Final = 5
 
 
 def load_object(path: Path, what: str) -> Object:
     """A YAML or JSON file that holds one object. Raises SettingsError."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{what}: {path} cannot be read: {error}") from error
+    found = _load(path, what)
     if not isinstance(found, dict):
         raise SettingsError(f"{what}: {path} holds no object")
     return found
 
 
-class DefaultPool:
-    """`pool` is a WorkerPool's name and spec, as in a manifest; `owner` a ConfigMap's name."""
+def load_pools(path: Path, what: str) -> list[Object]:
+    """The WorkerPools in a YAML or JSON file, which holds one or a list of them.
 
-    def __init__(self, api: KubernetesApi, pool: Object, owner: str | None) -> None:
+    Raises SettingsError, which names the file, the pool and what is wrong with it.
+    """
+    found: Any = _load(path, what)
+    pools: list[Object] = found if isinstance(found, list) else [found]
+    names: list[str] = []
+    for index, pool in enumerate(pools):
+        try:
+            names.append(_checked_name(pool))
+        except InvalidPool as error:
+            place = f"[{index}]" if isinstance(found, list) else ""
+            raise SettingsError(f"{what}: {path}{place}: {error}") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingsError(f"{what}: {path}: {', '.join(twice)} is there more than once")
+    return pools
+
+
+class DefaultPools:
+    """`pools` are names and specs of WorkerPools, as in manifests; `owner` is a ConfigMap's name.
+
+    `leads`: whether this process may write now.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        pools: Sequence[Object],
+        owner: str | None,
+        leads: Callable[[], bool],
+    ) -> None:
         self._api = api
-        self._pool = pool
+        self._pools = pools
         self._owner = owner
+        self._leads = leads
 
-    async def ensure(self) -> None:
-        """Makes it, or makes it so, but for what people have changed themselves.
+    async def ensure(self) -> bool:
+        """Makes them, or makes them so, but for those that people have changed themselves.
 
-        Raises ApiServerError.
+        Whether all could be; if not, the reason is logged.
         """
-        owners = await owners_of(self._api, self._owner)
+        try:
+            owners = await owners_of(self._api, self._owner)
+        except ApiServerError as error:
+            _log.warning("the default pools could not be made", why=str(error))
+            return False
         if owners is None:
             # The chart was uninstalled, and this process will be next.
+            return True
+        # What is wrong with one is no reason to leave the others out.
+        return all([await self._try_to_put(pool, owners) for pool in self._pools])
+
+    async def _try_to_put(self, pool: Object, owners: list[Object]) -> bool:
+        try:
+            await self._put(pool, owners)
+        except ApiServerError as error:
+            name = pool["metadata"]["name"]
+            _log.warning("a default pool could not be made", pool=name, why=str(error))
+            return False
+        return True
+
+    async def _put(self, pool: Object, owners: list[Object]) -> None:
+        """Applies it to the version that is there now, so that a former leader changes nothing."""
+        metadata = {**pool["metadata"], "ownerReferences": owners}
+        path = POOLS.path(self._api.namespace, metadata["name"])
+        refusal: ConflictError | None = None
+        refused = ""
+        for _ in range(_TRIES):
+            found = await self._api.get(path)
+            version = "" if found is None else str(found["metadata"]["resourceVersion"])
+            if refusal is not None and version == refused:
+                # It is still the same: what stands against it are others' fields.
+                _log.warning(
+                    "the pool was changed by hand, and stays so",
+                    pool=metadata["name"],
+                    why=str(refusal),
+                )
+                return
+            try:
+                await self._apply(path, metadata, version, pool["spec"])
+                return
+            except ConflictError as error:
+                refusal, refused = error, version
+        if refusal is not None:
+            raise refusal
+
+    async def _apply(self, path: str, metadata: Object, version: str, spec: Object) -> None:
+        if not self._leads():
             return
-        name = self._pool["metadata"]["name"]
+        # An apply cannot say that nothing must be there: then the term alone has to do.
+        precondition = {"resourceVersion": version} if version else {}
         body = {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": {**self._pool["metadata"], "ownerReferences": owners},
-            "spec": self._pool["spec"],
+            "metadata": metadata | precondition,
+            "spec": spec,
         }
-        path = POOLS.path(self._api.namespace, name)
-        try:
-            await self._api.apply(path, body, manager=FIELD_MANAGER, force=False)
-        except ConflictError as error:
-            _log.warning("the pool was changed by hand, and stays so", pool=name, why=str(error))
+        await self._api.apply(path, body, manager=FIELD_MANAGER, force=False)
 
 
-async def try_to_ensure(pool: DefaultPool) -> bool:
-    """Whether it could be; if not, the reason is logged."""
+def _load(path: Path, what: str) -> object:
     try:
-        await pool.ensure()
-    except ApiServerError as error:
-        _log.warning("the default pool could not be made", why=str(error))
-        return False
-    return True
+        found: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{what}: {path} cannot be read: {error}") from error
+    return found
+
+
+def _checked_name(pool: object) -> str:
+    """The name of a pool that an API server would take. Raises InvalidPool."""
+    if not isinstance(pool, dict):
+        raise InvalidPool("is no object")
+    metadata = pool.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise InvalidPool(f"metadata.name: is to be a text of 1 to {LONGEST_NAME} characters")
+    parse_spec(pool.get("spec"))
+    return name

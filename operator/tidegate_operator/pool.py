@@ -280,15 +280,19 @@ def parse_object(body: Mapping[str, Any]) -> PoolObject:
 def parse_pool(body: Mapping[str, Any]) -> Pool:
     """The pool that an object of the Kubernetes API describes. Raises InvalidPool."""
     known = parse_object(body)
-    spec = body.get("spec")
+    spec = parse_spec(body.get("spec"))
+    fields = {field.name: getattr(known, field.name) for field in dataclass_fields(known)}
+    return Pool(spec=spec, **fields)
+
+
+def parse_spec(spec: object) -> PoolSpec:
+    """The spec of a WorkerPool, as in its manifest. Raises InvalidPool."""
     if not isinstance(spec, Mapping):
         raise InvalidPool("spec: is required")
     try:
-        parsed = PoolSpec.model_validate(dict(spec))
+        return PoolSpec.model_validate(dict(spec))
     except ValidationError as error:
         raise InvalidPool(_in_words(error)) from error
-    fields = {field.name: getattr(known, field.name) for field in dataclass_fields(known)}
-    return Pool(spec=parsed, **fields)
 
 
 def parse_status(status: object) -> PoolStatus:

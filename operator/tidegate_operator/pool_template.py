@@ -24,6 +24,11 @@ _OWN_GRACE: Final = (
     "the operator sets terminationGracePeriodSeconds itself: use spec.drainSeconds; the grace is "
     f"{GRACE_BEYOND_DRAIN} seconds more"
 )
+# Else whoever may write pools could have pods of any account, with its token.
+_OWN_ACCOUNT: Final = (
+    "the pods of all pools have the service account of the installation, and no token of it: use "
+    "worker.serviceAccount of the chart"
+)
 _OWN_LABELS: Final = (
     f"the Deployment selects its pods by {', '.join(SELECTOR_LABELS[:-1])} and "
     f"{SELECTOR_LABELS[-1]}: a template cannot set them"
@@ -78,6 +83,11 @@ def _no_grace(seconds: int | None) -> int | None:
     return seconds
 
 
+def _no_account(_: object) -> object:
+    """Called for what is written alone; null would take away what the installation says."""
+    raise ValueError(_OWN_ACCOUNT)
+
+
 _Named = TypeVar("_Named", bound="EnvVar | Container")
 
 
@@ -130,6 +140,21 @@ class PodSpec(_Part):
         None,
         description="Not to be set: it is `drainSeconds` and 10 seconds more.",
         json_schema_extra=rule("false", _OWN_GRACE),
+    )
+    service_account_name: Annotated[str | None, AfterValidator(_no_account)] = Field(
+        None,
+        description="Not to be set: it is that of the installation.",
+        json_schema_extra=rule("false", _OWN_ACCOUNT),
+    )
+    service_account: Annotated[str | None, AfterValidator(_no_account)] = Field(
+        None,
+        description="Not to be set, as serviceAccountName.",
+        json_schema_extra=rule("false", _OWN_ACCOUNT),
+    )
+    automount_service_account_token: Annotated[bool | None, AfterValidator(_no_account)] = Field(
+        None,
+        description="Not to be set: no pod of a pool has a token.",
+        json_schema_extra=rule("false", _OWN_ACCOUNT),
     )
 
 

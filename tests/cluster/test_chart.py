@@ -179,6 +179,8 @@ async def test_a_typo_is_refused(control_plane: Cluster, namespace: str, typo: s
         ("worker.podDisruptionBudget.enabled=false", "each pool's budget"),
         ("worker.pool.minReplicas=11", "more than worker.pool.maxReplicas"),
         ("operator.settings.TIDEGATE_OPERATOR_NAME=another", "settings of operator"),
+        ("operator.settings.TIDEGATE_OPERATOR_NAMESPACES=ai", "use operator.clusterWide"),
+        ("operator.extraEnv[0].name=TIDEGATE_OPERATOR_NAMESPACES", "use operator.clusterWide"),
         ("operator.serviceAccount.name=tidegate-worker", "would each make the service account"),
     ],
 )
@@ -198,6 +200,13 @@ async def test_a_release_whose_name_is_no_label_is_refused(
     """Helm allows a dot; Services do not."""
     with pytest.raises(CommandError, match="a DNS label is small letters"):
         await control_plane.helm("template", "tide.gate", str(CHART), "--namespace", namespace)
+
+
+@pytest.mark.timeout(120)
+async def test_who_brings_the_rights_may_say_where(control_plane: Cluster, namespace: str) -> None:
+    own = "operator.serviceAccount.create=false,operator.serviceAccount.name=own"
+    where = "operator.settings.TIDEGATE_OPERATOR_NAMESPACES=ai"
+    assert await rendered(control_plane, namespace, "--set", f"{own},{where}")
 
 
 @pytest.mark.timeout(120)

@@ -1,7 +1,6 @@
 """The operator as the chart installs it: its rights, what it makes workers of, and the CRD."""
 
 import json
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ import yaml
 
 from tests.bed.cluster import Cluster, CommandError
 from tests.bed.fixtures import own_namespace
-from tests.cluster.test_chart import CHART, accepted, one, rendered
+from tests.cluster.test_chart import CHART, one, rendered
 
 _CRD = "workerpools.tidegate.dev"
 _KEEP = "helm.sh/resource-policy"
 _SCHEMA = "tidegate.dev/schema"
 _WIDE = Path(__file__).with_name("values") / "cluster-wide.yaml"
-_WIDE_POOL: dict[str, Any] = yaml.safe_load(_WIDE.read_text("utf-8"))["worker"]["pool"]
 _PINNED = ("--set", "operator.replicas=2")
 # Where pools are.
 _RULES = {
@@ -45,6 +43,14 @@ def rules_of(role: dict[str, Any]) -> set[tuple[str, str, str, str]]:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
+
+
+def pools_of(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pools that the operator makes by itself."""
+    found: list[dict[str, Any]] = yaml.safe_load(
+        one(objects, "ConfigMap", "worker")["data"]["pools.yaml"]
+    )
+    return found
 
 
 def pods_file(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -133,7 +139,7 @@ async def test_its_account_may_make_the_default_pool_and_no_other(
     await control_plane.apply(rights, namespace)
     account = ("--as", f"system:serviceaccount:{namespace}:tidegate-operator")
     applying = (*account, "--namespace", namespace, "apply", "--server-side", "-f", "-")
-    pool = pods_file(objects, "pool.yaml")
+    (pool,) = pools_of(objects)
     await control_plane.kubectl(*applying, input=json.dumps(pool))
     await control_plane.kubectl(*applying, input=json.dumps(pool))
     pool["metadata"]["name"] = "another"
@@ -143,16 +149,6 @@ async def test_its_account_may_make_the_default_pool_and_no_other(
         may = (*account, "--namespace", namespace, "auth", "can-i", *forbidden.split())
         with pytest.raises(CommandError):
             await control_plane.kubectl(*may)
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.usefixtures("crd")
-async def test_the_default_pool_is_accepted(control_plane: Cluster, namespace: str) -> None:
-    pool = pods_file(await rendered(control_plane, namespace), "pool.yaml")
-    await accepted(control_plane, namespace, [pool])
-    pool = pods_file(await rendered(control_plane, namespace, values=_WIDE), "pool.yaml")
-    await accepted(control_plane, namespace, [pool])
-    assert pool["spec"] == {**_WIDE_POOL, "drainSeconds": 91}
 
 
 @pytest.mark.timeout(120)
@@ -174,7 +170,8 @@ async def test_nothing_of_the_chart_says_how_many_workers_there_are(
 ) -> None:
     """Else an upgrade would undo what the operator decided, or a person pinned."""
     objects = await rendered(control_plane, namespace)
-    assert "replicas" not in pods_file(objects, "pool.yaml")["spec"]
+    (pool,) = pools_of(objects)
+    assert "replicas" not in pool["spec"]
     made = {(each["kind"], each["metadata"]["name"]) for each in objects}
     assert ("ServiceAccount", "tidegate-worker") in made
     assert not made & {
@@ -219,45 +216,6 @@ async def test_new_pods_of_the_operator_bring_what_has_changed(
     changes = ("image.tag=0.2.0", "worker.pool.maxReplicas=20", routes)
     names = [await mounted("--set", change) for change in changes]
     assert len({before, *names}) == 4
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.usefixtures("crd")
-async def test_a_changed_default_pool_keeps_the_number_that_somebody_has_pinned(
-    control_plane: Cluster, namespace: str
-) -> None:
-    """As an upgrade does it: the operator applies what its new file says."""
-    manager = ("--field-manager=tidegate-operator", "--namespace", namespace, "-f", "-")
-
-    async def upgraded(*options: str) -> dict[str, Any]:
-        pool = pods_file(await rendered(control_plane, namespace, *options), "pool.yaml")
-        await control_plane.kubectl("apply", "--server-side", *manager, input=json.dumps(pool))
-        found = await control_plane.get("workerpools", "tidegate-worker", namespace)
-        spec: dict[str, Any] = found["spec"]
-        return spec
-
-    assert "replicas" not in await upgraded()
-    scaling = ("scale", "wp", "tidegate-worker", "--replicas=5", "--namespace", namespace)
-    await control_plane.kubectl(*scaling)
-    spec = await upgraded("--set", "worker.pool.maxReplicas=20")
-    assert (spec["replicas"], spec["maxReplicas"]) == (5, 20)
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.usefixtures("crd")
-async def test_a_queue_without_a_pool_is_named_after_the_install(
-    control_plane: Cluster, namespace: str
-) -> None:
-    routes = ("routes.providers.x.base_url=http://x", "routes.models.x.queue=slow_chat")
-    notes = await control_plane.helm(
-        *("install", "tidegate", str(CHART), "--dry-run=client", "--namespace", namespace),
-        *("--set", ",".join(routes)),
-    )
-    assert "no pool for the queue slow_chat:" in notes
-    (line,) = (each for each in notes.splitlines() if each.startswith("    {apiVersion"))
-    pool = yaml.safe_load(line)
-    assert (pool["metadata"], pool["spec"]) == ({"name": "slow-chat"}, {"queue": "slow_chat"})
-    await accepted(control_plane, namespace, [pool])
 
 
 @pytest.mark.timeout(120)
@@ -349,36 +307,6 @@ async def test_two_releases_share_a_crd_which_outlives_both(
         for each in (namespace, second):
             await helm("uninstall", each)
         assert (await control_plane.get("crd", _CRD))["metadata"]["uid"] == uid
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.usefixtures("crd")
-async def test_what_the_cluster_has_already_is_looked_at(
-    control_plane: Cluster, namespace: str
-) -> None:
-    pool = pods_file(await rendered(control_plane, namespace), "pool.yaml")
-    await control_plane.apply([pool], namespace)
-    assert await rendered_there(control_plane, namespace)
-    with pytest.raises(CommandError, match=r"worker\.pool\.queue is default"):
-        await rendered_there(control_plane, namespace, "--set", "worker.pool.queue=slow")
-    labels = {"app": uuid.uuid4().hex}
-    pod = {"containers": [{"name": "worker", "image": "none"}]}
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": "tidegate-worker",
-            "labels": {"app.kubernetes.io/managed-by": "tidegate-operator"},
-        },
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-    await control_plane.apply([deployment], namespace)
-    with pytest.raises(CommandError, match="delete workerpool tidegate-worker"):
-        await rendered_there(control_plane, namespace, "--set", "operator.enabled=false")
 
 
 @pytest.mark.timeout(120)

@@ -6,8 +6,11 @@ is in the cluster.
 {{- define "tidegate.checkOperator" -}}
 {{- if .Values.operator.enabled -}}
 {{- include "tidegate.checkOperatorSecret" . -}}
+{{- include "tidegate.checkOperatorNamespaces" . -}}
 {{- include "tidegate.checkPool" . -}}
-{{- include "tidegate.checkPoolInCluster" . -}}
+{{- include "tidegate.checkQueues" . -}}
+{{- include "tidegate.checkPoolsInCluster" . -}}
+{{- include "tidegate.checkAutoscalers" . -}}
 {{- include "tidegate.checkWorkerSettings" . -}}
 {{- else -}}
 {{- include "tidegate.checkNoPool" . -}}
@@ -45,15 +48,56 @@ is in the cluster.
 {{- end -}}
 {{- end }}
 
+{{/* Its rights are those of the chart: elsewhere it would see nothing, and say so in its log alone. */}}
+{{- define "tidegate.checkOperatorNamespaces" -}}
+{{- $own := include "tidegate.values" (dict "root" . "component" "operator") | fromYaml -}}
+{{- $given := default dict $own.settings | keys -}}
+{{- range $own.extraEnv -}}
+{{- $given = append $given .name -}}
+{{- end -}}
+{{- if and (has "TIDEGATE_OPERATOR_NAMESPACES" $given) .Values.operator.serviceAccount.create (not .Values.operator.clusterWide) -}}
+{{- fail "settings of operator: TIDEGATE_OPERATOR_NAMESPACES names namespaces where the chart's account has no rights: use operator.clusterWide, or bring an account that has them and set operator.serviceAccount.create to false." -}}
+{{- end -}}
+{{- end }}
+
+{{/* What no pool could be made of: the operator would not start with it. */}}
+{{- define "tidegate.checkQueues" -}}
+{{- $named := dict -}}
+{{- if .Values.worker.pool.create -}}
+{{- range $queue := include "tidegate.queues" . | fromJsonArray -}}
+{{- if not (regexMatch "^[a-z0-9][a-z0-9_-]{0,62}$" $queue) -}}
+{{- fail (printf "routes.models names the queue %s: the name of a queue is 1 to 63 of a-z, 0-9, '-' and '_', and begins with a letter or a digit." $queue) -}}
+{{- end -}}
+{{- $name := include "tidegate.poolName" (dict "root" $ "queue" $queue) -}}
+{{- if hasKey $named $name -}}
+{{- fail (printf "routes.models names the queues %s and %s, whose pools would both be called %s: give one of the queues another name, or set worker.pool.create to false and make the pools yourself." (get $named $name) $queue $name) -}}
+{{- end -}}
+{{- $_ := set $named $name $queue -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* A pool's queue cannot be changed, and that the operator could not do so would stand in its log alone. */}}
-{{- define "tidegate.checkPoolInCluster" -}}
+{{- define "tidegate.checkPoolsInCluster" -}}
 {{- if .Capabilities.APIVersions.Has "tidegate.dev/v1alpha1" -}}
-{{- $pool := .Values.worker.pool -}}
-{{- $name := include "tidegate.componentName" (dict "root" . "component" "worker") -}}
-{{- $there := default dict (lookup "tidegate.dev/v1alpha1" "WorkerPool" .Release.Namespace $name) -}}
-{{- $before := dig "spec" "queue" $pool.queue $there -}}
-{{- if and $pool.create (ne $before $pool.queue) -}}
-{{- fail (printf "worker.pool.queue is %s, and a pool's queue cannot be changed to %s: keep it, and make a WorkerPool of your own for the other." $before $pool.queue) -}}
+{{- range $name, $queue := include "tidegate.pools" . | fromJson -}}
+{{- $there := default dict (lookup "tidegate.dev/v1alpha1" "WorkerPool" $.Release.Namespace $name) -}}
+{{- $before := dig "spec" "queue" $queue $there -}}
+{{- if ne $before $queue -}}
+{{- fail (printf "the pool %s serves the queue %s, and a pool's queue cannot be changed to %s: keep worker.pool.queue as it was, or first let the pool go: kubectl -n %s delete workerpool %s" $name $before $queue $.Release.Namespace $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Such as one from before the operator: the number of pods would be the autoscaler's to say, and never 0. */}}
+{{- define "tidegate.checkAutoscalers" -}}
+{{- $pools := include "tidegate.pools" . | fromJson -}}
+{{- $there := ternary (lookup "autoscaling/v2" "HorizontalPodAutoscaler" .Release.Namespace "") dict (not (empty $pools)) -}}
+{{- range (default dict $there).items -}}
+{{- $target := .spec.scaleTargetRef -}}
+{{- if and (eq $target.kind "Deployment") (hasKey $pools $target.name) -}}
+{{- fail (printf "the HorizontalPodAutoscaler %s scales the Deployment %s, whose replicas the operator decides. Take it away (with what made it, such as a ScaledObject of KEDA), and say with worker.pool.minReplicas and worker.pool.maxReplicas what it said: kubectl -n %s delete hpa %s\nTo keep it, set operator.enabled to false." .metadata.name $target.name $.Release.Namespace .metadata.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -63,7 +107,7 @@ is in the cluster.
 {{- $name := include "tidegate.componentName" (dict "root" . "component" "worker") -}}
 {{- $there := default dict (lookup "apps/v1" "Deployment" .Release.Namespace $name) -}}
 {{- if eq (dig "metadata" "labels" "app.kubernetes.io/managed-by" "" $there) "tidegate-operator" -}}
-{{- fail (printf "operator.enabled is false, and the workers are still the operator's. First set operator.replicas to 0, then let the pool go: kubectl -n %s delete workerpool %s. Jobs wait until Helm's own workers are there." .Release.Namespace $name) -}}
+{{- fail (printf "operator.enabled is false, and the workers are still the operator's. First set operator.replicas to 0, then let its pools go (kubectl -n %s get workerpools), this one at least: kubectl -n %s delete workerpool %s. Jobs wait until Helm's own workers are there." .Release.Namespace .Release.Namespace $name) -}}
 {{- end -}}
 {{- end }}
 

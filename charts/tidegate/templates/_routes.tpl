@@ -29,11 +29,11 @@ yes
 {{- end -}}
 {{- end }}
 
-{{/* One model's entry in a generated file. `kind`: chat or embeddings. */}}
+{{/* One model's entry in a generated file. `kind`: chat or embeddings; `queue` is for chat. */}}
 {{- define "tidegate.route" -}}
 {{ .model | quote }}:
   {{- if eq .kind "chat" }}
-  queue: default
+  queue: {{ .queue | quote }}
   {{- else }}
   kind: embeddings
   {{- end }}
@@ -74,23 +74,11 @@ providers:
     {{- end }}
 models:
   {{- range $chats }}
-  {{- include "tidegate.route" (dict "model" . "kind" "chat" "provider" $name) | nindent 2 }}
+  {{- include "tidegate.route" (dict "model" . "kind" "chat" "provider" $name "queue" $.Values.worker.pool.queue) | nindent 2 }}
   {{- end }}
   {{- range $embeds }}
   {{- include "tidegate.route" (dict "model" . "kind" "embeddings" "provider" $name) | nindent 2 }}
   {{- end }}
-{{- end }}
-
-{{/* The queues that routes name and the chart makes no pool for, as a JSON list. */}}
-{{- define "tidegate.queuesAlone" -}}
-{{- $pool := .Values.worker.pool -}}
-{{- $queues := list -}}
-{{- if not .Values.existingRoutes.configMap -}}
-{{- range $name, $route := (include "tidegate.routesText" . | fromYaml).models -}}
-{{- $queues = append $queues (default "" $route.queue) -}}
-{{- end -}}
-{{- end -}}
-{{- without ($queues | uniq | sortAlpha) "" (ternary $pool.queue "" $pool.create) | toJson -}}
 {{- end }}
 
 {{/* A model that chats, for the notes; empty where only the cluster knows. */}}

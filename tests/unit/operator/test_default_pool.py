@@ -1,70 +1,152 @@
-"""The installation's own pool: what is in the file, and what people made of it since."""
+"""The installation's own pools: what is in the file, and what people made of them since."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 
 from tidegate.chassis.kubernetes_api import ApiServerError, ConflictError, KubernetesApi
 from tidegate.chassis.settings import SettingsError
-from tidegate_operator.default_pool import DefaultPool, load_object, try_to_ensure
+from tidegate_operator.default_pool import DefaultPools, load_object, load_pools
 
-POOL = {"metadata": {"name": "chat"}, "spec": {"queue": "chat"}}
+CHAT: dict[str, Any] = {"metadata": {"name": "chat"}, "spec": {"queue": "chat"}}
+SLOW: dict[str, Any] = {"metadata": {"name": "slow"}, "spec": {"queue": "slow"}}
 OWNER = {"metadata": {"name": "chart", "uid": "u1"}}
+POOLS = "/apis/tidegate.dev/v1alpha1/namespaces/ns/workerpools"
 
 
 class Api:
-    """An API server with this ConfigMap, which answers an apply so."""
+    """An API server with this ConfigMap and these pools, which answers an apply so.
+
+    `there` has the versions of pools; `refusals` is what pools are refused with, each once but for
+    the last.
+    """
 
     namespace = "ns"
 
-    def __init__(self, owner: Any = OWNER, refusal: Exception | None = None) -> None:
+    def __init__(self, owner: Any = OWNER, **refusals: list[Exception]) -> None:
         self.applied: list[tuple[str, Any, bool]] = []
+        self.there: dict[str, int] = {}
+        self.on_get: Callable[[str], object] = lambda _: None
         self._owner = owner
-        self._refusal = refusal
+        self._refusals = refusals
 
     async def get(self, path: str) -> Any:
-        assert path == "/api/v1/namespaces/ns/configmaps/chart"
-        return self._owner
+        if path == "/api/v1/namespaces/ns/configmaps/chart":
+            if isinstance(self._owner, Exception):
+                raise self._owner
+            return self._owner
+        name = path.removeprefix(f"{POOLS}/")
+        version = self.there.get(name)
+        self.on_get(name)
+        return None if version is None else {"metadata": {"resourceVersion": str(version)}}
 
     async def apply(self, path: str, body: Any, *, manager: str, force: bool) -> Any:
+        assert manager == "tidegate-operator"
         self.applied.append((path, body, force))
-        if self._refusal is not None:
-            raise self._refusal
+        name = path.removeprefix(f"{POOLS}/")
+        given = body["metadata"].get("resourceVersion")
+        if given is not None and given != str(self.there[name]):
+            raise ConflictError("the object has been modified", 409)
+        refusals = self._refusals.get(name, [])
+        if refusals:
+            raise refusals[0] if len(refusals) == 1 else refusals.pop(0)
         return body
 
+    @property
+    def names(self) -> list[str]:
+        return [path.rpartition("/")[2] for path, _, _ in self.applied]
 
-def pool(api: Api, owner: str | None = "chart") -> DefaultPool:
-    return DefaultPool(cast(KubernetesApi, api), POOL, owner)
+
+def pools(api: Api, owner: str | None = "chart", leads: Callable[[], bool] = lambda: True) -> Any:
+    return DefaultPools(cast(KubernetesApi, api), [CHAT, SLOW], owner, leads)
 
 
-async def test_it_belongs_to_the_charts_object_and_takes_nothing_from_people() -> None:
+async def test_they_belong_to_the_charts_object_and_take_nothing_from_people() -> None:
     api = Api()
-    await pool(api).ensure()
-    ((path, body, force),) = api.applied
-    assert path == "/apis/tidegate.dev/v1alpha1/namespaces/ns/workerpools/chat"
-    assert [each["uid"] for each in body["metadata"]["ownerReferences"]] == ["u1"]
-    assert (body["kind"], body["spec"], force) == ("WorkerPool", POOL["spec"], False)
+    assert await pools(api).ensure()
+    assert api.names == ["chat", "slow"]
+    for (path, body, force), pool in zip(api.applied, [CHAT, SLOW], strict=True):
+        assert path == f"{POOLS}/{pool['metadata']['name']}"
+        assert [each["uid"] for each in body["metadata"]["ownerReferences"]] == ["u1"]
+        assert (body["kind"], body["spec"], force) == ("WorkerPool", pool["spec"], False)
+        assert "resourceVersion" not in body["metadata"]
 
 
-async def test_after_an_uninstall_it_is_not_made_again() -> None:
+async def test_after_an_uninstall_they_are_not_made_again() -> None:
     api = Api(owner=None)
-    await pool(api).ensure()
+    assert await pools(api).ensure()
     assert api.applied == []
 
 
-async def test_without_an_owner_it_is_nobodys() -> None:
+async def test_without_an_owner_they_are_nobodys() -> None:
     api = Api(owner=None)
-    await pool(api, None).ensure()
+    await pools(api, None).ensure()
     assert api.applied[0][1]["metadata"]["ownerReferences"] == []
 
 
-async def test_what_people_changed_is_no_fault() -> None:
-    assert await try_to_ensure(pool(Api(refusal=ConflictError("kubectl has it", 409))))
+async def test_what_people_changed_is_no_fault_and_is_not_tried_for_ever() -> None:
+    """It is not their version that stands against the apply, but their fields."""
+    api = Api(chat=[ConflictError("kubectl has it", 409)])
+    api.there = {"chat": 7}
+    assert await pools(api).ensure()
+    assert api.names == ["chat", "slow"]
 
 
-async def test_a_refusal_stops_nobody() -> None:
-    assert not await try_to_ensure(pool(Api(refusal=ApiServerError("no", 403))))
+async def test_what_was_written_meanwhile_is_looked_at_anew() -> None:
+    """A status, such as every keeper writes: it makes another version of the pool."""
+    api = Api()
+    api.there = {"chat": 7}
+    looks: list[str] = []
+
+    def written(name: str) -> None:
+        looks.append(name)
+        if looks == ["chat"]:
+            api.there["chat"] = 8
+
+    api.on_get = written
+    assert await pools(api).ensure()
+    versions = [body["metadata"].get("resourceVersion") for _, body, _ in api.applied]
+    assert versions == ["7", "8", None]
+
+
+async def test_a_pool_that_never_stands_still_is_left_for_the_next_time() -> None:
+    api = Api()
+    api.there = {"chat": 1}
+    api.on_get = lambda _: api.there.update(chat=api.there["chat"] + 1)
+    assert not await pools(api).ensure()
+    assert api.names[-1] == "slow"
+
+
+@pytest.mark.parametrize("answers", [1, 2, 3])
+async def test_who_leads_no_more_writes_nothing_after_it_has_waited(answers: int) -> None:
+    """A leader that was frozen while it waited holds the old values in its hand."""
+    api = Api()
+    heard = 0
+
+    def leads() -> bool:
+        return heard < answers
+
+    def one_more(_: str) -> None:
+        nonlocal heard
+        heard += 1
+
+    api.on_get = one_more
+    await pools(api, leads=leads).ensure()
+    assert api.names == ["chat", "slow"][: answers - 1]
+
+
+async def test_a_refusal_of_one_stops_no_other() -> None:
+    api = Api(chat=[ApiServerError("no", 403)])
+    assert not await pools(api).ensure()
+    assert api.names == ["chat", "slow"]
+
+
+async def test_a_server_that_does_not_answer_stops_nobody() -> None:
+    api = Api(owner=ApiServerError("away"))
+    assert not await pools(api).ensure()
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
@@ -85,3 +167,38 @@ def test_a_file_is_json_or_yaml(tmp_path: Path, text: str) -> None:
     path = tmp_path / "pool"
     path.write_text(text)
     assert load_object(path, "X") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("held", "found"), [(CHAT, [CHAT]), ([CHAT, SLOW], [CHAT, SLOW]), ([], [])]
+)
+def test_a_file_holds_one_pool_or_several(tmp_path: Path, held: Any, found: Any) -> None:
+    path = tmp_path / "pools.yaml"
+    path.write_text(yaml.safe_dump(held))
+    assert load_pools(path, "X") == found
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (None, r"pools\.yaml: is no object"),
+        ([CHAT, 5], r"pools\.yaml\[1\]: is no object"),
+        ([{"spec": {"queue": "a"}}], r"pools\.yaml\[0\]: metadata\.name: "),
+        ({"metadata": {"name": "a" * 64}, "spec": {}}, r"metadata\.name: .* 63 characters"),
+        ({"metadata": {"name": "a"}}, r"pools\.yaml: spec: is required"),
+        (
+            [CHAT, {"metadata": {"name": "a"}, "spec": {"queue": "a", "maxReplicas": 0}}],
+            r"pools\.yaml\[1\]: spec\.maxReplicas: should be greater than or equal to 1, not 0",
+        ),
+        ([CHAT, SLOW, CHAT], r"pools\.yaml: chat is there more than once"),
+    ],
+)
+def test_what_no_server_would_take_is_said_at_the_start(
+    tmp_path: Path, held: Any, said: str
+) -> None:
+    """Else it would stand in a log, once a minute."""
+    path = tmp_path / "pools.yaml"
+    path.write_text(yaml.safe_dump(held))
+    with pytest.raises(SettingsError, match=said) as raised:
+        load_pools(path, "TIDEGATE_POOLS")
+    assert str(raised.value).startswith("TIDEGATE_POOLS: ")

@@ -121,6 +121,27 @@ def test_a_pod_drains_as_long_as_the_pool_says() -> None:
     assert "use spec.drainSeconds" in said
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"serviceAccountName": "admin"},
+        {"serviceAccountName": None},
+        {"serviceAccount": "admin"},
+        {"automountServiceAccountToken": True},
+        {"automountServiceAccountToken": False},
+        {"automountServiceAccountToken": None},
+        {"automountServiceAccountToken": {"$patch": "delete"}},
+        {"service_account_name": "admin"},
+    ],
+    ids=str,
+)
+def test_no_template_chooses_whose_rights_its_pods_have(spec: dict[str, Any]) -> None:
+    """Else the right to write pools were that of every service account in the namespace."""
+    said = invalid(template={"spec": spec})
+    assert said.startswith("spec.template.spec.")
+    assert "use worker.serviceAccount of the chart" in said or "valid boolean" in said
+
+
 @pytest.mark.parametrize("label", ["tidegate.dev/pool", "app.kubernetes.io/instance"])
 def test_no_template_takes_the_pods_away_from_their_deployment(label: str) -> None:
     assert "cannot set them" in invalid(template={"metadata": {"labels": {label: "x"}}})

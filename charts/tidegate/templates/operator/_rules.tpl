@@ -46,16 +46,16 @@ pool, by owner references. It puts no finalizers on anything, and reads no Secre
   resources: [leases]
   resourceNames: [{{ $name }}]
   verbs: [get, update]
-{{- /* What the default pool belongs to: its uid is asked for. */}}
+{{- /* What the chart's pools belong to: its uid is asked for. */}}
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [{{ $name }}]
   verbs: [get]
-{{- if .Values.worker.pool.create }}
-{{- /* The default pool, by server-side apply: that names it where it has yet to be made, too. */}}
+{{- with include "tidegate.pools" . | fromJson | keys | sortAlpha }}
+{{- /* The chart's pools, by server-side apply: that names one where it has yet to be made, too. */}}
 - apiGroups: [tidegate.dev]
   resources: [workerpools]
-  resourceNames: [{{ include "tidegate.componentName" (dict "root" . "component" "worker") }}]
+  resourceNames: {{ toJson . }}
   verbs: [create, patch]
 {{- end }}
 {{- end }}

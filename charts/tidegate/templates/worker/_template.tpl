@@ -23,21 +23,3 @@ TIDEGATE_ROUTES_FILE: /etc/tidegate/routes/routes.yaml
 {{ include "tidegate.natsEnv" . }}
 {{- include "tidegate.cacheClientEnv" . }}
 {{- end }}
-
-{{/* The pool that the operator makes where it is missing. Nothing here says how many replicas it has. */}}
-{{- define "tidegate.defaultPool" -}}
-{{- $pool := .Values.worker.pool -}}
-{{- $spec := omit $pool "create" "scaling" "limits" -}}
-{{- $_ := set $spec "drainSeconds" (.Values.worker.drainSeconds | float64 | ceil | int) -}}
-{{- range $group := list "scaling" "limits" -}}
-{{- with index $pool $group -}}
-{{- $_ := set $spec $group . -}}
-{{- end -}}
-{{- end -}}
-apiVersion: tidegate.dev/v1alpha1
-kind: WorkerPool
-metadata:
-  name: {{ include "tidegate.componentName" (dict "root" . "component" "worker") }}
-spec:
-  {{- toYaml $spec | nindent 2 }}
-{{- end }}
