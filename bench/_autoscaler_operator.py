@@ -56,6 +56,7 @@ class Operator:
     service_seconds: float = 10.0
     _arrivals: Arrivals = field(default_factory=Arrivals)
     _telling: Telling = field(default_factory=Telling)
+    _means: Means = field(default_factory=Means)
     _recent: Recent | None = None
     _asleep: bool = True
 
@@ -78,8 +79,7 @@ class Operator:
         )
         self._arrivals = self._arrivals.seen(look, world.now)
         told = self._telling.heard(world)
-        means = Means(self.service_seconds).updated(told)
-        self.service_seconds = means.service_seconds
+        means = self._means = self._means.updated(told)
         signals = signals_of(
             _NO_JOBS,
             look,
@@ -87,6 +87,7 @@ class Operator:
             ages=Ages(world.oldest),
             arrival_per_second=self._arrivals.per_second,
             means=means,
+            guess_seconds=self.service_seconds,
             current=world.replicas,
         )
         decision = decide(self.policy, signals, self._recent or Recent(world.now), world.now)

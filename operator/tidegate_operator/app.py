@@ -11,7 +11,7 @@ from tidegate.chassis.lifecycle import Lifecycle, run_process
 from tidegate.chassis.logs import configure_logs
 from tidegate.chassis.process import make_base
 from tidegate.chassis.settings import PodSettings, SettingsError, load_settings
-from tidegate_operator.default_pool import DefaultPool, load_object
+from tidegate_operator.default_pool import DefaultPools, load_object, load_pools
 from tidegate_operator.fleet import Fleet
 from tidegate_operator.hearing import Hearing
 from tidegate_operator.lease import Election
@@ -57,7 +57,7 @@ def make_operator(settings: OperatorSettings, pod: PodSettings | None = None) ->
     def changed(key: Key) -> None:
         fleet.changed(key)
 
-    registry = Registry(changed)
+    registry = Registry(changed, own)
     writer = Writer(api, lambda: election.term, identity=identity)
     workers = Workers(time.monotonic)
     parts = KeeperParts(
@@ -73,8 +73,9 @@ def make_operator(settings: OperatorSettings, pod: PodSettings | None = None) ->
         places=asyncio.Semaphore(_AT_ONCE),
         clock=time.monotonic,
     )
-    watch = Watch(api, pod, registry, base.guard, settings.namespaces(own))
-    fleet = Fleet(parts, watch, base.guard, default=_default_pool(settings, api))
+    namespaces = settings.namespaces(own)
+    watch = Watch(api, pod, registry, base.guard, health=base.health, namespaces=namespaces)
+    fleet = Fleet(parts, watch, base.guard, default=_default_pools(settings, api, writer))
     election = Election(
         api,
         base.guard,
@@ -101,9 +102,11 @@ def _own_namespace(pod: PodSettings) -> str:
         ) from error
 
 
-def _default_pool(settings: OperatorSettings, api: KubernetesApi) -> DefaultPool | None:
+def _default_pools(
+    settings: OperatorSettings, api: KubernetesApi, writer: Writer
+) -> DefaultPools | None:
     path = settings.operator_default_pool_file
     if path is None:
         return None
-    pool = load_object(path, "TIDEGATE_OPERATOR_DEFAULT_POOL_FILE")
-    return DefaultPool(api, pool, settings.operator_owner)
+    pools = load_pools(path, "TIDEGATE_OPERATOR_DEFAULT_POOL_FILE")
+    return DefaultPools(api, pools, settings.operator_owner, lambda: writer.leads)

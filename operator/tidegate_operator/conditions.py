@@ -53,6 +53,10 @@ class Reason(StrEnum):
     FOREIGN_AUTOSCALER = "ForeignAutoscaler"
     # A Deployment or a disruption budget of the pool's name is somebody else's.
     NAME_TAKEN = "NameTaken"
+    # The disruption budget alone: the Deployment is kept all the same.
+    BUDGET_NAME_TAKEN = "BudgetNameTaken"
+    # Another operator keeps the Deployment.
+    KEPT_BY_ANOTHER = "KeptByAnother"
     INVALID_SPEC = "InvalidSpec"
     NATS_UNREACHABLE = "NatsUnreachable"
     STREAM_MISSING = "StreamMissing"
@@ -60,6 +64,8 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     # No gateway routes jobs to the queue.
     NO_ROUTE = "NoRoute"
+    # Kubernetes cannot make the pods, or none of them gets ready.
+    PODS_FAIL = "PodsFail"
     PROVIDER_OUTAGE = "ProviderOutage"
 
     # Paused
@@ -74,6 +80,7 @@ _NOT_APPLIED: Final = frozenset(
         Reason.QUEUE_TAKEN,
         Reason.FOREIGN_AUTOSCALER,
         Reason.NAME_TAKEN,
+        Reason.KEPT_BY_ANOTHER,
         Reason.INVALID_SPEC,
         Reason.REFUSED,
     }
@@ -105,6 +112,8 @@ class Found:
     dry_run: bool = False
     outage: bool = False
     no_route: bool = False
+    # Why pods are not made, in Kubernetes' words.
+    pods_fail: str = ""
     waiting: int | None = None
     running: int | None = None
 
@@ -114,7 +123,7 @@ class Figures:
     """What a status tells besides. `oldest_seconds` of the oldest job that waits, 0 for none."""
 
     oldest_seconds: float
-    service_seconds: float
+    service_seconds: float | None
     tokens_per_job: float | None = None
     usd_per_job: float | None = None
     limiter: str
@@ -247,6 +256,8 @@ def _active(found: Found) -> _Said:
 
 def _degraded(found: Found) -> _Said:
     faults = [found.fault] if found.fault is not None else []
+    if found.pods_fail:
+        faults.append(Fault(Reason.PODS_FAIL, found.pods_fail))
     if found.no_route:
         faults.append(
             Fault(

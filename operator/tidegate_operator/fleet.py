@@ -10,7 +10,7 @@ from tidegate.chassis.component import Deadline
 from tidegate.chassis.jetstream import JetStreamError
 from tidegate.chassis.kubernetes_api import ApiServerError
 from tidegate.chassis.tasks import TaskGuard, cancel_and_wait
-from tidegate_operator.default_pool import DefaultPool, try_to_ensure
+from tidegate_operator.default_pool import DefaultPools
 from tidegate_operator.keeper import Keeper
 from tidegate_operator.parts import KeeperParts
 from tidegate_operator.registry import Key
@@ -27,7 +27,7 @@ _STUCK_SECONDS: Final = 180.0
 
 
 class Fleet:
-    """Works from `begin` on. `parts` are what keepers share; `default` the installation's pool."""
+    """Works from `begin` on. `parts` are what keepers share; `default` the installation's pools."""
 
     name = "pools"
 
@@ -37,7 +37,7 @@ class Fleet:
         watch: Watch,
         guard: TaskGuard,
         *,
-        default: DefaultPool | None,
+        default: DefaultPools | None,
     ) -> None:
         self._parts = parts
         self._watch = watch
@@ -57,6 +57,11 @@ class Fleet:
         self._parts.metrics.leading.set(0)
         await cancel_and_wait({*self._loops, *self._tasks.values()}, deadline.remaining())
         await self._watch.stop(deadline)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process has begun to keep pools."""
+        return bool(self._loops)
 
     def begin(self) -> None:
         """This process leads."""
@@ -93,27 +98,35 @@ class Fleet:
         return ""
 
     async def _run(self) -> None:
+        await self._begin_keeping()
+        clock = self._parts.clock
+        whole_at = clock() + _SWEEP_SECONDS
+        while True:
+            whole = await self._until_sweep(whole_at)
+            if whole:
+                whole_at = clock() + _SWEEP_SECONDS
+                await self._ensure_default()
+            await self._sweep(whole)
+
+    async def _begin_keeping(self) -> None:
         await self._ensure_default()
         await self._watch.begin()
         self._begun = True
         for key in list(self._parts.registry.pools):
             self._keep(key)
-        whole_at = self._parts.clock() + _SWEEP_SECONDS
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(whole_at - self._parts.clock(), 0.0)):
-                    await self._sweep_due.wait()
-                    await asyncio.sleep(_SOON_SECONDS)
-            self._sweep_due.clear()
-            whole = self._parts.clock() >= whole_at
-            if whole:
-                whole_at = self._parts.clock() + _SWEEP_SECONDS
-                await self._ensure_default()
-            await self._sweep(whole)
+
+    async def _until_sweep(self, whole_at: float) -> bool:
+        """Whether all is to be looked at: at `whole_at` it is, and before only what has ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(whole_at - self._parts.clock(), 0.0)):
+                await self._sweep_due.wait()
+                await asyncio.sleep(_SOON_SECONDS)
+        self._sweep_due.clear()
+        return self._parts.clock() >= whole_at
 
     async def _ensure_default(self) -> None:
         if self._default is not None and self._parts.writer.leads:
-            await try_to_ensure(self._default)
+            await self._default.ensure()
 
     async def _sweep(self, whole: bool) -> None:
         """Looks for pools whose end was missed, then deletes what was theirs in JetStream.

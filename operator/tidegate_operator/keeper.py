@@ -28,6 +28,10 @@ _QUIET_SECONDS: Final = 5.0
 _ASLEEP_SECONDS: Final = 10.0
 _HELD_SECONDS: Final = 10.0
 _TOO_MANY: Final = 429
+# How a server-side apply is answered (500) whose fields Kubernetes does not know.
+_NO_SUCH_FIELD: Final = "typed patch object"
+# Failures in a row of the API server's own, after which the pool says so.
+_PATIENCE: Final = 3
 _AGAIN: Final = Backoff(0.5, 15.0)
 # A queue that does not answer: all pools at once would be too much for a NATS that is late already.
 _BLIND: Final = Backoff(1.0, 10.0)
@@ -45,6 +49,8 @@ class Keeper:
         self._failures = 0
         self._blind = 0
         self._why = ""
+        # What was changed, and is not in the status yet.
+        self._untold: tuple[int, int] | None = None
         self._sensing: Sensing | None = None
         self._applying = Applying(key, parts)
         self._telling = Telling(key, parts)
@@ -105,7 +111,7 @@ class Keeper:
             self._failures = 0
         except NotLeadingError:
             return _HELD_SECONDS  # The process is about to end.
-        except ConflictError:
+        except (ConflictError, GoneError):
             ended, delay = "outdated", await self._look_anew()
         except ApiServerError as error:
             ended, why = "refused", str(error)
@@ -133,16 +139,12 @@ class Keeper:
         """What was decided on has changed: the watch may be behind, so it is read."""
         registry, api = self._parts.registry, self._parts.api
         readings = (
-            (POOLS, registry.pools, registry.saw_pool),
-            (DEPLOYMENTS, registry.deployments, registry.saw_deployment),
+            (POOLS, registry.read_pool),
+            (DEPLOYMENTS, registry.read_deployment),
         )
         try:
-            for resource, known, saw in readings:
-                found = await api.get(resource.path(*self._key))
-                if found is not None:
-                    saw(found)
-                elif self._key in known:
-                    saw(known[self._key], gone=True)
+            for resource, read in readings:
+                read(self._key, await api.get(resource.path(*self._key)))
         except ApiServerError:
             return self._after_failure()
         return _AGAIN.low
@@ -161,17 +163,19 @@ class Keeper:
         # One answer that is late is no news: a thousand pools would tell of each.
         if self._blind != 1 or turn.seen.generation != turn.seen.status.observed_generation:
             await self._telling.tell(turn)
+            self._untold = None
         return self._delay(turn)
 
     async def _turn(self, body: Object, seen: PoolObject) -> Turn:
-        turn = Turn(body=body, seen=seen)
+        turn = Turn(body=body, seen=seen, change=self._untold)
         current = self._parts.registry.deployments.get(self._key)
         if current is not None and owner_of(current) in {"", seen.uid}:
             turn.current = current
         try:
             pool = turn.pool = parse_pool(body)
-            turn.fault = fault_of(pool, self._parts.registry)
-            if turn.fault is None:
+            turn.fault = fault_of(pool, self._parts.registry, self._parts.operator)
+            # Beside an autoscaler all but the replicas is the pool's.
+            if turn.fault is None or turn.fault.reason is Reason.FOREIGN_AUTOSCALER:
                 await self._keep(turn, pool)
         except InvalidPool as error:
             turn.fault = Fault(Reason.INVALID_SPEC, str(error))
@@ -182,7 +186,11 @@ class Keeper:
         if sensing is None or sensing.queue != pool.spec.queue:
             sensing = self._sensing = Sensing(pool, self._parts)
         self._looked_at = self._parts.clock()
+        scaled_by_another = turn.fault
         await sensing.sense(turn, pool)
+        if scaled_by_another is not None:
+            turn.fault = scaled_by_another
+            turn.target = turn.target if turn.replicas is None else turn.replicas
         if pool.paused or pool.dry_run or turn.settles_in:
             return
         try:
@@ -192,10 +200,12 @@ class Keeper:
         except (ConflictError, GoneError):
             raise
         except ApiServerError as error:
-            if not 400 <= error.status < 500 or error.status == _TOO_MANY:
+            if not (_is_refusal(error) or (error.status and self._failures >= _PATIENCE)):
                 raise
             # It would be refused again: the pool says why, and what can be done.
             turn.fault = Fault(Reason.REFUSED, str(error))
+        finally:
+            self._untold = turn.change
 
     def _delay(self, turn: Turn) -> float:
         look = self._parts.look_seconds
@@ -208,6 +218,13 @@ class Keeper:
             return _ASLEEP_SECONDS * _about_one()
         settled = nothing and turn.ready == turn.target
         return _QUIET_SECONDS * _about_one() if settled else look
+
+
+def _is_refusal(error: ApiServerError) -> bool:
+    """Whether the same would be refused again."""
+    if error.status >= 500:
+        return _NO_SUCH_FIELD in str(error)
+    return error.status >= 400 and error.status != _TOO_MANY
 
 
 def _about_one() -> float:

@@ -30,11 +30,44 @@ from tidegate_operator.belonging import owners_of
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
-_RETRY_SECONDS: Final = 2.0
 _CONDITION: Final = "api-server"
-# No try to write the Lease takes longer; a leader without an answer needs time for another.
-_TRY_SECONDS: Final = 4.0
+# Shares of the Lease's duration; those of the renewal are client-go's (15 s, 10 s, 2 s).
+_RENEW_SHARE: Final = 2 / 3
+_RETRY_SHARE: Final = 2 / 15
+# A leader whose first try gets no answer has time for another before its term is over.
+_TRY_SHARE: Final = 1 / 4
+# A long Lease is renewed no less often: a replica that follows is to hear soon of one that was let
+# go.
+_LONGEST_RETRY: Final = 2.0
+_LONGEST_TRY: Final = 4.0
+_SHORTEST_PAUSE: Final = 0.1
 _STUCK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of one who holds a Lease, or wants to; seconds.
+
+    It acts for `renewed` after it asked for what was granted, asks every `retry`, and waits no
+    longer than `patience` for an answer.
+    """
+
+    renewed: float
+    retry: float
+    patience: float
+
+    @classmethod
+    def of(cls, seconds: float) -> "Pace":
+        """The pace that fits a Lease of this duration."""
+        return cls(
+            renewed=seconds * _RENEW_SHARE,
+            retry=min(seconds * _RETRY_SHARE, _LONGEST_RETRY),
+            patience=min(seconds * _TRY_SHARE, _LONGEST_TRY),
+        )
+
+    def pause(self, took: float) -> float:
+        """How long to wait after a try that took so long."""
+        return max(self.retry - took, _SHORTEST_PAUSE)
 
 
 class Term:
@@ -122,6 +155,7 @@ class Election:
         # A container that is started again is another process, and waits like any other.
         self._identity = f"{identity}_{secrets.token_hex(4)}"
         self._seconds = seconds
+        self._pace = Pace.of(seconds)
         self._on_elected = on_elected
         self._clock = clock
         self._observed = Observed()
@@ -150,7 +184,7 @@ class Election:
             return
         self.term.extend(float("-inf"))
         try:
-            async with asyncio.timeout(min(_TRY_SECONDS, max(deadline.remaining(), 0.1))):
+            async with asyncio.timeout(min(_LONGEST_TRY, max(deadline.remaining(), 0.1))):
                 found = await self._api.get(self._path)
                 if found is not None and _holder(found) == self._identity:
                     found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
@@ -174,11 +208,11 @@ class Election:
             if self.term is not None and not self.term.lasts:
                 self._guard.fail(self.name, "the lease is lost: another replica may lead by now")
                 await asyncio.Event().wait()
-            await asyncio.sleep(max(_RETRY_SECONDS - (self._clock() - began), 0.1))
+            await asyncio.sleep(self._pace.pause(self._clock() - began))
 
     async def _try(self, began: float) -> None:
         try:
-            async with asyncio.timeout(_TRY_SECONDS):
+            async with asyncio.timeout(self._pace.patience):
                 held = await self._step(began)
         except ConflictError:
             self._reached()
@@ -211,6 +245,12 @@ class Election:
 
     async def _new(self) -> Object:
         owners = await owners_of(self._api, self._owner)
+        if owners is None:
+            _log.warning(
+                "the lease has no owner and stays after an uninstall: there is no such ConfigMap",
+                lease=self._lease,
+                config_map=self._owner,
+            )
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -231,7 +271,7 @@ class Election:
 
     def _won(self, lease: Object, began: float) -> None:
         # From before the request was sent: the others count from when they see it.
-        until = began + self._seconds * 2 / 3
+        until = began + self._pace.renewed
         if self.term is not None:
             self.term.extend(until)
             return

@@ -82,8 +82,13 @@ class OperatorMetrics:
             registry=registry,
         )
 
+    def know_nothing(self, pool: str, queue: str) -> None:
+        """Nothing is known of a pool's queue just now: no figure rather than an old one."""
+        for gauge in (self.depth, self.oldest):
+            gauge.remove(pool, queue)
+
     def forget(self, pool: str, queue: str) -> None:
-        """The pool is no more, or nothing is known of its queue: no figure rather than an old."""
+        """The pool is no more."""
         of_pools = (
             self.desired,
             self.current,

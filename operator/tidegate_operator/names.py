@@ -11,6 +11,8 @@ PLURAL: Final = "workerpools"
 PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 DRY_RUN_ANNOTATION: Final = f"{GROUP}/dryRun"
 INTENT_ANNOTATION: Final = f"{GROUP}/intent"
+# Which operator keeps it: the mark that its consumers carry too.
+OPERATOR_ANNOTATION: Final = f"{GROUP}/operator"
 EPOCH_ANNOTATION: Final = f"{GROUP}/epoch"
 SCHEMA_ANNOTATION: Final = f"{GROUP}/schema"
 

@@ -1,6 +1,7 @@
 """The kinds of objects that the operator reads and writes, and where the API has them."""
 
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from tidegate_operator.names import GROUP, PLURAL, VERSION
 
@@ -15,8 +16,8 @@ class Resource(NamedTuple):
     def path(self, namespace: str, name: str = "", part: str = "") -> str:
         """Of a namespace's objects (empty: of all), of one by its name, or of a part of it."""
         root = f"/apis/{self.group}" if self.group else "/api"
-        within = f"/namespaces/{namespace}" if namespace else ""
-        rest = "".join(f"/{each}" for each in (name, part) if each)
+        within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        rest = "".join(f"/{quote(each, safe='')}" for each in (name, part) if each)
         return f"{root}/{self.version}{within}/{self.plural}{rest}"
 
 

@@ -25,6 +25,8 @@ from tidegate_operator.signals import Ages, ConsumerLook
 
 # An age is carried on for so long while nothing was delivered: the message may be large.
 _AGE_SECONDS: Final = 10.0
+# A leader that tells less than another did is waited for so long, then believed.
+_CATCH_UP_SECONDS: Final = 15.0
 
 
 class BlindError(Exception):
@@ -62,7 +64,8 @@ class Queue:
         self._jetstream = jetstream
         self._queue = queue
         self._operator = operator
-        self._before: dict[JobClass, dict[str, Any]] = {}
+        # Each consumer's furthest answer, and when the last came that reached it.
+        self._furthest: dict[JobClass, tuple[dict[str, Any], float]] = {}
         self._oldest: dict[tuple[JobClass, str], _Oldest] = {}
 
     async def ensure(self) -> None:
@@ -109,11 +112,13 @@ class Queue:
     async def _info(self, job_class: JobClass) -> dict[str, Any]:
         name = consumer_name(self._queue, job_class)
         info = await self._jetstream.api(f"CONSUMER.INFO.{JOBS_STREAM}.{name}")
-        before, self._before[job_class] = self._before.get(job_class), info
-        if before is not None and _went_back(before, info):
+        now = asyncio.get_running_loop().time()
+        before, at = self._furthest.get(job_class, (info, now))
+        if _went_back(before, info) and now - at < _CATCH_UP_SECONDS:
             raise BlindError(
                 Reason.NATS_UNREACHABLE, f"{name} tells less than it did: its leader catches up"
             )
+        self._furthest[job_class] = (info, now)
         return info
 
     async def _ages(self, infos: dict[JobClass, dict[str, Any]]) -> Ages:
@@ -138,7 +143,9 @@ class Queue:
             batch = await self._jetstream.direct_batch(
                 JOBS_STREAM, subject, after + 1, 1, max_bytes=1
             )
-            came_at = batch.messages[0].time_ms / 1000 if batch.messages else now
+            if not batch.messages:
+                return 0.0  # A replica that is behind may not have it yet: it is asked again.
+            came_at = batch.messages[0].time_ms / 1000
             known = self._oldest[job_class, which] = _Oldest(after, came_at, now)
         return max(now - known.came_at, 0.0)
 

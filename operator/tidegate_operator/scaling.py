@@ -70,6 +70,8 @@ class Signals:
     blocked: bool
     current: int
     parked: int = 0
+    # Those of `running` on workers that take no more: their slots are not the Deployment's.
+    draining: int = 0
 
     @property
     def waiting(self) -> int:
@@ -199,7 +201,8 @@ def _want(policy: PoolPolicy, signals: Signals, warm_in: float) -> _Cut:
     """Before all bounds: the larger of both terms, and at least what runs needs."""
     backlog = _for_backlog(policy, signals, warm_in)
     demand = max(backlog.replicas, _for_arrivals(policy, signals))
-    floor = _whole(signals.running / policy.concurrency)
+    taken = signals.running - signals.draining
+    floor = max(min(signals.running, 1), _whole(taken / policy.concurrency))
     if floor > demand:
         return _Cut(floor, Limiter.RUNNING)
     return _Cut(demand, backlog.limiter if demand == backlog.replicas else Limiter.NONE)
@@ -223,7 +226,7 @@ def _for_backlog(policy: PoolPolicy, signals: Signals, warm_in: float) -> _Cut:
     in_time = max(1, _whole(work / (policy.concurrency * left))) if left > 0 else useful + 1
     wanted = min(in_time, useful)
     if wanted > signals.current and warm_in > 0:
-        free = signals.current * policy.concurrency - signals.running
+        free = signals.current * policy.concurrency - (signals.running - signals.draining)
         if work <= free * (left + policy.cold_start_seconds - warm_in) * (1 + _ROUNDING):
             return _Cut(signals.current, Limiter.NONE)
     return _Cut(wanted, Limiter.USEFUL if in_time > useful else Limiter.NONE)

@@ -26,8 +26,7 @@ class Sensing:
         # When the first of the jobs came that wait, by the clock of the parts.
         self._came_at: float | None = None
         status = pool.status
-        known = status.service_seconds or pool.spec.scaling.service_seconds
-        self._means = Means(known, status.tokens_per_job, status.usd_per_job)
+        self._means = Means(status.service_seconds, status.tokens_per_job, status.usd_per_job)
 
     async def sense(self, turn: Turn, pool: Pool) -> None:
         """Puts into the turn what the queue says and how many replicas there should be."""
@@ -41,7 +40,7 @@ class Sensing:
             turn.fault = Fault(error.reason, f"{error.message}: held at {stay}.")
             return
         now = self._parts.clock()
-        signals = turn.signals = self._signals(look, current or 0, now)
+        signals = turn.signals = self._signals(pool, look, current or 0, now)
         recent = self._recent or Recent(now)
         if not signals.waiting:
             self._came_at = None
@@ -64,7 +63,7 @@ class Sensing:
             self._came_at = now - signals.oldest_seconds
         return max(self._came_at + SETTLE_SECONDS - now, 0.0)
 
-    def _signals(self, look: QueueLook, current: int, now: float) -> Signals:
+    def _signals(self, pool: Pool, look: QueueLook, current: int, now: float) -> Signals:
         self._interactive = self._interactive.seen(look.interactive, now)
         self._batch = self._batch.seen(look.batch, now)
         told = self._parts.workers.told(self.queue)
@@ -76,6 +75,7 @@ class Sensing:
             ages=look.ages,
             arrival_per_second=self._interactive.per_second + self._batch.per_second,
             means=self._means,
+            guess_seconds=pool.spec.scaling.service_seconds,
             current=current,
         )
 

@@ -48,15 +48,15 @@ class OperatorSettings(LogSettings, NatsSettings, HealthSettings, TracingSetting
     operator_default_pool_file: Path | None = Field(
         None,
         description=(
-            "File of a WorkerPool, in YAML or JSON, that is made in the operator's namespace where "
-            "it is missing. None: pools are made by people alone."
+            "File of a WorkerPool, or of a list of several, in YAML or JSON, that are made in the "
+            "operator's namespace where they are missing. None: pools are made by people alone."
         ),
     )
     operator_owner: str | None = Field(
         None,
         description=(
-            "ConfigMap in the operator's namespace that the pool of that file and the Lease belong "
-            "to, and with which they are deleted. None: they belong to nobody."
+            "ConfigMap in the operator's namespace that the pools of that file and the Lease "
+            "belong to, and with which they are deleted. None: they belong to nobody."
         ),
     )
     operator_lease_seconds: int = Field(

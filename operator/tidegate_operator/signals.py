@@ -51,13 +51,15 @@ class Told:
     service_seconds: float | None
     tokens_per_job: float | None
     usd_per_job: float | None
+    # Those of `running` that are held by workers that take no more.
+    draining: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What was known of a job before: remembered in the pool's status, or the pool's own guess."""
+    """What workers told of a job before, as the pool's status remembers it; None: nothing yet."""
 
-    service_seconds: float
+    service_seconds: float | None = None
     tokens_per_job: float | None = None
     usd_per_job: float | None = None
 
@@ -134,11 +136,13 @@ def signals_of(
     ages: Ages,
     arrival_per_second: float,
     means: Means,
+    guess_seconds: float,
     current: int,
 ) -> Signals:
     """The signals of a queue. `told` is None where no worker tells anything.
 
     `arrival_per_second` is that of both consumers; `means` is what was known before `told`.
+    `guess_seconds` is how long a job takes where nobody has ever told.
     """
     places = _places(interactive, batch, told, current)
     known = means.updated(told)
@@ -148,13 +152,14 @@ def signals_of(
         running=places.held,
         oldest_seconds=oldest_seconds(ages, told),
         arrival_per_second=arrival_per_second,
-        service_seconds=known.service_seconds,
+        service_seconds=known.service_seconds or guess_seconds,
         tokens_per_job=known.tokens_per_job,
         usd_per_job=known.usd_per_job,
         max_ack_pending=_tighter(interactive.max_ack_pending, batch.max_ack_pending),
         blocked=told is not None and told.blocked,
         current=current,
         parked=places.parked,
+        draining=told.draining if told else 0,
     )
 
 

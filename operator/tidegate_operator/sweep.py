@@ -54,19 +54,23 @@ async def sweep_consumers(
 ) -> list[str]:
     """Deletes the orphans, and returns their names. Raises JetStreamError.
 
-    `queues` is asked once the consumers are listed: a pool may have come meanwhile. Nothing more is
-    deleted once this process does not lead: it does not know the pools any more.
+    Before each is deleted it is looked at anew, and `queues` and `leads` are asked once more: since
+    the consumers were listed a pool, a gateway or jobs may have come. Nothing more is deleted once
+    this process does not lead: it does not know the pools any more.
     """
-    found = await _consumers(jetstream)
     deleted: list[str] = []
-    for name in orphans(found, queues(), operator):
+    for name in orphans(await _consumers(jetstream), queues(), operator):
         if not leads():
             break
         try:
+            found = await jetstream.api(f"CONSUMER.INFO.{JOBS_STREAM}.{name}")
+            if not leads() or not orphans([found], queues(), operator):
+                continue
             await jetstream.api(f"CONSUMER.DELETE.{JOBS_STREAM}.{name}")
         except RefusedError as error:
             if error.code != CONSUMER_NOT_FOUND:
                 raise
+            continue
         _log.info("consumer deleted", consumer=name)
         deleted.append(name)
     return deleted

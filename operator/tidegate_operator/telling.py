@@ -38,6 +38,7 @@ class Telling:
         self._parts = parts
         self._told_at = float("-inf")
         self._warned: tuple[str, str] | None = None
+        self._change: tuple[int, int] | None = None
         self._would: int | None = None
         self._labels: tuple[str, str] | None = None
 
@@ -94,9 +95,11 @@ class Telling:
             _log.warning("an event was not written", pool="/".join(self._key), why=str(error))
 
     async def _tell_change(self, turn: Turn) -> None:
-        if turn.change is None:
+        # The same value, kept since a status could not be written, was told already.
+        if turn.change is None or turn.change is self._change:
             await self._tell_dry_run(turn)
             return
+        self._change = turn.change
         before, after = turn.change
         direction = "out" if after > before else "in"
         limiter = turn.decision.limiter.value if turn.decision is not None else "Held"
@@ -138,10 +141,11 @@ class Telling:
         metrics.current.labels(*labels).set(found.current or 0)
         metrics.ready.labels(*labels).set(found.ready)
         metrics.degraded.labels(*labels).set(1 if turn.fault is not None or found.outage else 0)
-        if found.waiting is not None and found.running is not None:
+        if found.waiting is None or found.running is None:
+            metrics.know_nothing(*labels)
+        else:
             metrics.depth.labels(*labels).set(found.waiting + found.running)
-        if turn.signals is not None:
-            metrics.oldest.labels(*labels).set(turn.signals.oldest_seconds)
+            metrics.oldest.labels(*labels).set(oldest_of(turn))
 
 
 def found_of(turn: Turn) -> Found:
@@ -157,6 +161,7 @@ def found_of(turn: Turn) -> Found:
         paused=turn.seen.paused,
         dry_run=turn.seen.dry_run,
         outage=turn.signals is not None and turn.signals.blocked,
+        pods_fail=_pods_fail(turn),
         no_route=look is not None and not look.routed,
         # What is parked for its provider waits too, in the eyes of a person.
         waiting=None if depth is None or running is None else max(depth - running, 0),
@@ -164,11 +169,38 @@ def found_of(turn: Turn) -> Found:
     )
 
 
+def oldest_of(turn: Turn) -> float:
+    """Seconds that the oldest job has waited, in the eyes of a person; 0 where none waits.
+
+    Jobs that were handed back or are parked wait too. Which of the delivered ones they are is not
+    known, so the oldest of all delivered ones stands for them.
+    """
+    if turn.look is None or turn.signals is None:
+        return 0.0
+    look = turn.look
+    delivered = look.interactive.num_ack_pending + look.batch.num_ack_pending
+    unheld = delivered > turn.signals.running
+    back = (look.ages.unacknowledged or 0.0) if unheld else 0.0
+    return max(turn.signals.oldest_seconds, back)
+
+
+def _pods_fail(turn: Turn) -> str:
+    """Why Kubernetes does not make the pods, in its words; empty where it does."""
+    failing = {("ReplicaFailure", "True"), ("Progressing", "False")}
+    conditions = () if turn.current is None else turn.current["status"].get("conditions") or ()
+    said = (
+        each["message"] or each["reason"] or each["type"]
+        for each in conditions
+        if (each["type"], each["status"]) in failing
+    )
+    return " ".join(dict.fromkeys(said))
+
+
 def _figures_of(turn: Turn) -> Figures | None:
     if turn.decision is None or turn.signals is None or turn.means is None:
         return None
     return Figures(
-        oldest_seconds=turn.signals.oldest_seconds,
+        oldest_seconds=oldest_of(turn),
         service_seconds=turn.means.service_seconds,
         tokens_per_job=turn.means.tokens_per_job,
         usd_per_job=turn.means.usd_per_job,

@@ -16,6 +16,7 @@ import kopf
 import structlog
 
 from tidegate.chassis.component import Deadline
+from tidegate.chassis.health import Health
 from tidegate.chassis.kubernetes_api import ApiServerError, KubernetesApi, Object
 from tidegate.chassis.settings import PodSettings
 from tidegate.chassis.tasks import TaskGuard
@@ -25,15 +26,24 @@ from tidegate_operator.registry import Key, Registry, key_of
 
 _log = structlog.stdlib.get_logger(module=__name__)
 
+_CONDITION: Final = "watch"
+# In this order: a pool is not looked at before one knows what it has.
+_KINDS: Final = (HPAS, DEPLOYMENTS, POOLS)
 _LOGIN_SECONDS: Final = 300
 _STOP_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 2.0
+# Where a kind is kept, and who hears of one that was told of, and of one that was read.
+_Place = tuple[dict[Key, Object], Callable[[Object], object], Callable[[Key, Object], object]]
 # Objects that are looked at beside each other: a listing of thousands is no flood of tasks.
 _AT_ONCE: Final = 50
 
 
 class Watch:
-    """Lists what there is, then follows it. `namespaces`: none stands for all."""
+    """Lists what there is, then follows it. `namespaces`: none stands for all.
+
+    Who cannot list keeps no pool, or not all: from `begin` on `health` says so. A replica that
+    follows lists nothing, and needs not to.
+    """
 
     def __init__(
         self,
@@ -41,13 +51,18 @@ class Watch:
         pod: PodSettings,
         registry: Registry,
         guard: TaskGuard,
+        *,
+        health: Health,
         namespaces: tuple[str, ...],
     ) -> None:
         self._api = api
         self._pod = pod
         self._registry = registry
         self._guard = guard
+        self._health = health
         self._namespaces = namespaces
+        # What could not be listed when that was last tried, and why.
+        self._unlisted: dict[Resource, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop = asyncio.get_running_loop()
@@ -59,6 +74,8 @@ class Watch:
 
     async def begin(self) -> None:
         """Returns when all that there is is known, for as long as that takes; then follows."""
+        self._unlisted = {each: f"{each.plural} are not listed yet" for each in _KINDS}
+        self._tell_health()
         while True:
             try:
                 await self.catch_up()
@@ -73,14 +90,12 @@ class Watch:
         """Takes in all that there is, and forgets what there is not: a watch that was cut for long
         does not tell what ended meanwhile. Raises ApiServerError.
         """
-        registry = self._registry
-        await self._list(HPAS, registry.autoscalers, registry.saw_autoscaler)
-        await self._list(DEPLOYMENTS, registry.deployments, registry.saw_deployment)
-        await self.catch_up_with_pools()
+        for resource in _KINDS:
+            await self._catch_up_with(resource)
 
     async def catch_up_with_pools(self) -> None:
         """Likewise with pools alone. Raises ApiServerError."""
-        await self._list(POOLS, self._registry.pools, self._registry.saw_pool)
+        await self._catch_up_with(POOLS)
 
     async def stop(self, deadline: Deadline) -> None:
         """Follows no more."""
@@ -89,9 +104,22 @@ class Watch:
             seconds = min(_STOP_SECONDS, deadline.remaining())
             await asyncio.to_thread(self._thread.join, seconds)
 
-    async def _list(
-        self, resource: Resource, known: dict[Key, Object], saw: Callable[[Object], object]
-    ) -> None:
+    async def _catch_up_with(self, resource: Resource) -> None:
+        try:
+            await self._list(resource)
+        except ApiServerError as error:
+            self._unlisted[resource] = str(error)
+            self._tell_health()
+            raise
+        self._unlisted.pop(resource, None)
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        why = "; ".join(self._unlisted.values())
+        self._health.set(_CONDITION, not why, why)
+
+    async def _list(self, resource: Resource) -> None:
+        known, saw, read = self._place(resource)
         # From before the listing: what comes meanwhile may not be on it.
         left = dict(known)
         selector = POOL_LABEL if resource is DEPLOYMENTS else ""
@@ -99,9 +127,23 @@ class Watch:
             # Page by page: all Deployments of a thousand pools are many megabytes.
             async for page in self._api.pages(resource.path(namespace), selector):
                 for body in page:
-                    left.pop(key_of(body), None)
-                    saw(body)
+                    key = key_of(body)
+                    before = left.pop(key, None)
+                    if before is not None and known.get(key) is before:
+                        # Whatever its version: the store may have been restored from a backup.
+                        read(key, body)
+                    else:
+                        saw(body)
         self._registry.forget(known, left.values())
+
+    def _place(self, resource: Resource) -> _Place:
+        registry = self._registry
+        if resource is POOLS:
+            return registry.pools, registry.saw_pool, registry.read_pool
+        if resource is DEPLOYMENTS:
+            return registry.deployments, registry.saw_deployment, registry.read_deployment
+        saw = registry.saw_autoscaler
+        return registry.autoscalers, saw, lambda _, body: saw(body)
 
     # In kopf's thread.
 

@@ -94,6 +94,7 @@ class Workers:
             service_seconds=_mean(sums.busy, sums.ended),
             tokens_per_job=_mean(sums.tokens, sums.ended),
             usd_per_job=_mean(sums.nano_usd / _NANO, sums.priced),
+            draining=sum(load.running for load in loads if load.draining),
         )
 
     def running_by_host(self, queue: str) -> dict[str, int]:

@@ -24,6 +24,7 @@ from tidegate_operator.names import (
     KIND,
     MANAGED_BY_LABEL,
     NAME_LABEL,
+    OPERATOR_ANNOTATION,
     OWN_ENV,
     POOL_LABEL,
     QUEUES_ENV,
@@ -111,7 +112,7 @@ def intent_of(manifest: Mapping[str, Any]) -> str:
     annotations = {
         name: value
         for name, value in metadata.pop("annotations", {}).items()
-        if name not in (INTENT_ANNOTATION, EPOCH_ANNOTATION)
+        if name not in (INTENT_ANNOTATION, EPOCH_ANNOTATION, OPERATOR_ANNOTATION)
     }
     spec = {key: each for key, each in manifest["spec"].items() if key != "replicas"}
     said = [manifest["kind"], metadata, annotations, spec]
@@ -119,10 +120,14 @@ def intent_of(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_INTENT_LENGTH]
 
 
-def with_marks(manifest: Mapping[str, Any], epoch: str) -> Manifest:
-    """The manifest with its intent and the writer's epoch as annotations."""
+def with_marks(manifest: Mapping[str, Any], epoch: str, operator: str) -> Manifest:
+    """The manifest with its intent, the writer's epoch and its operator as annotations."""
     metadata = manifest["metadata"]
-    marks = {INTENT_ANNOTATION: intent_of(manifest), EPOCH_ANNOTATION: epoch}
+    marks = {
+        INTENT_ANNOTATION: intent_of(manifest),
+        EPOCH_ANNOTATION: epoch,
+        OPERATOR_ANNOTATION: operator,
+    }
     annotations = {**metadata.get("annotations", {}), **marks}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 

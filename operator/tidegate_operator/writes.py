@@ -130,9 +130,9 @@ class Writer:
 
     async def _create(self, resource: Resource, key: Key, manifest: Object) -> Object:
         try:
-            made = await self._api.create(
-                resource.path(key.namespace), manifest, manager=FIELD_MANAGER
-            )
+            # Strict: a field that Kubernetes does not know would be dropped without a word.
+            query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+            made = await self._api.call("POST", resource.path(key.namespace), manifest, query=query)
         except ConflictError:
             found = await self._api.get(resource.path(*key))
             if found is None or owner_of(found) == owner_of(manifest):

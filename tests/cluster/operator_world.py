@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aiohttp
 import nats
 
 from tests.bed.cluster import Cluster, CommandError
@@ -89,6 +90,22 @@ class Operator:
             self.send(signal.SIGCONT)
             self.send(number)
         return await self.ended()
+
+    async def page(self, path: str) -> tuple[int, str]:
+        """The status and the text of a health page; 0 while nobody answers."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.health}{path}") as response,
+            ):
+                return response.status, await response.text()
+        except aiohttp.ClientError:
+            return 0, ""
+
+    async def until_ready(self) -> None:
+        async with asyncio.timeout(_PATIENCE):
+            while (await self.page("/readyz"))[0] != 200:
+                await asyncio.sleep(_POLL)
 
     @property
     def lines(self) -> list[Object]:

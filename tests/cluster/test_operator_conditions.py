@@ -99,11 +99,49 @@ async def test_a_disruption_budget_of_somebody_else_is_not_touched(world: Operat
     made = ("pdb", "budget", "--selector=app=theirs", "--min-available=1")
     await world.kubectl("create", *made)
     await world.pool("budget", **SWIFT)
-    assert "PodDisruptionBudget budget" in await degraded(world, "budget", "NameTaken")
+    assert "PodDisruptionBudget budget" in await degraded(world, "budget", "BudgetNameTaken")
     found = await world.get("pdb", "budget")
     assert found is not None
     assert found["spec"]["selector"] == {"matchLabels": {"app": "theirs"}}
     assert "ownerReferences" not in found["metadata"]
+
+
+async def test_an_autoscaler_that_was_there_before_leaves_the_pool_its_workers(
+    world: OperatorWorld,
+) -> None:
+    await world.kubectl("autoscale", "deployment", "early", "--min=1", "--max=3", "--cpu=80%")
+    await world.pool("early", **SWIFT, minReplicas=2)
+    await degraded(world, "early", "ForeignAutoscaler")
+    await deployment_until(world, "early", lambda found: found["spec"]["replicas"] == 2)
+
+
+async def test_a_deployment_that_another_operator_keeps_is_left_to_it(world: OperatorWorld) -> None:
+    await at_zero(world, "shared")
+    mark = "tidegate.dev/operator"
+    await world.kubectl("annotate", "deployment", "shared", f"{mark}=else/where", "--overwrite")
+    assert "else/where" in await degraded(world, "shared", "KeptByAnother")
+    await world.put_jobs("shared", 14)
+    await at_zero(world, "witness")
+    await world.put_jobs("witness", 14)
+    await world.until("witness", lambda pool: pool["status"]["replicas"] == 2)
+    assert await world.replicas("shared") == 0
+    # As the condition says.
+    await world.kubectl("annotate", "deployment", "shared", f"{mark}-")
+    await world.until("shared", lambda pool: pool["status"]["replicas"] == 2)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["from the beginning", "later"])
+async def test_a_misspelt_field_of_a_template_is_told_until_it_is_mended(
+    world: OperatorWorld, late: bool
+) -> None:
+    """Kubernetes refuses it in two ways: a create by 400, an apply by 500."""
+    name = f"typo-{late}".lower()
+    if late:
+        await at_zero(world, name)
+    await world.pool(name, **SWIFT, template={"spec": {"tolerationz": []}})
+    assert "tolerationz" in await degraded(world, name, "Refused")
+    await world.pool(name, **SWIFT, template={"spec": {}})
+    await world.until(name, lambda pool: reason(pool, "Ready") == "ScaledToZero")
 
 
 @asynccontextmanager

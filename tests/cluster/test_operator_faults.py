@@ -5,6 +5,7 @@ The API server is killed, cut off and edited for real; what NATS does is in a mo
 
 import asyncio
 import itertools
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -115,6 +116,24 @@ async def test_a_watch_that_cannot_begin_ends_the_process(
         operator = await world.operator(**door.environ)
         assert await operator.ended() == 1
         assert any(line.get("component") == "watch" for line in operator.lines)
+
+
+async def test_a_leader_that_cannot_list_its_pools_says_so_until_it_can(
+    world: OperatorWorld, tmp_path: Path
+) -> None:
+    """As where the definition of the kind, or the right to see it, is missing."""
+    async with ApiDoor(world.environ, tmp_path) as door:
+        door.answers = lambda asked: 403 if asked.path.endswith("/workerpools") else None
+        operator = await world.leader(**door.environ)
+        async with asyncio.timeout(40.0):
+            while "403" not in (await operator.page("/readyz"))[1]:
+                await asyncio.sleep(0.1)
+        status, said = await operator.page("/readyz")
+        assert status == 503
+        assert "watch" in json.loads(said)["failing"]
+        door.answers = lambda _: None
+        await operator.until_ready()
+        await asleep(world)
 
 
 async def _until_there(world: OperatorWorld, name: str, replicas: int) -> None:

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import pytest
 
 from tests.bed.cluster import Cluster
@@ -30,8 +29,8 @@ from tidegate_operator.registry import Key
 from tidegate_operator.writes import Writer
 
 _LEASE: Final = "leases.coordination.k8s.io"
-# Short, so that a take-over is soon; what holds of it holds of the longer one that ships.
-_SHORT: Final = {"TIDEGATE_OPERATOR_LEASE_SECONDS": "6"}
+# The shortest that may be set; what holds of it holds of the longer one that ships.
+_SHORT: Final = {"TIDEGATE_OPERATOR_LEASE_SECONDS": "5"}
 
 
 @pytest.fixture
@@ -46,29 +45,11 @@ async def admin(bed: Cluster) -> AsyncIterator[Admin]:
         yield admin
 
 
-async def page(operator: Operator, path: str) -> tuple[int, str]:
-    """The status and the text of a health page; 0 while nobody answers."""
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{operator.health}{path}") as response,
-        ):
-            return response.status, await response.text()
-    except aiohttp.ClientError:
-        return 0, ""
-
-
-async def until_ready(operator: Operator) -> None:
-    async with asyncio.timeout(30.0):
-        while (await page(operator, "/readyz"))[0] != 200:
-            await asyncio.sleep(0.1)
-
-
 async def pair(world: OperatorWorld, **settings: str) -> tuple[Operator, Operator]:
     """Two replicas; the first leads, and the second is ready to."""
     first = await world.leader(**settings)
     second = await world.operator(**settings)
-    await until_ready(second)
+    await second.until_ready()
     assert not second.leads
     return first, second
 
@@ -96,11 +77,11 @@ def tell(text: str) -> None:
 
 async def test_one_leads_and_both_are_ready(world: OperatorWorld) -> None:
     first, second = await pair(world)
-    assert (await page(first, "/readyz"))[0] == 200
+    await first.until_ready()
     leading = [
         line
         for operator in (first, second)
-        for line in (await page(operator, "/metrics"))[1].splitlines()
+        for line in (await operator.page("/metrics"))[1].splitlines()
         if line.startswith("tidegate_operator_leading ")
     ]
     assert leading == ["tidegate_operator_leading 1.0", "tidegate_operator_leading 0.0"]
@@ -144,7 +125,7 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes(
     async with ApiDoor(world.environ, tmp_path) as door:
         first = await world.leader(**_SHORT, **door.environ)
         second = await world.operator(**_SHORT)
-        await until_ready(second)
+        await second.until_ready()
         await asleep(world)
         first.send(signal.SIGSTOP)
         await world.put_jobs("chat", JOBS_FOR_FIVE)
@@ -192,7 +173,7 @@ async def test_a_write_that_was_under_way_when_its_leader_froze_is_refused(
     async with ApiDoor(world.environ, tmp_path) as door:
         first = await world.leader(**_SHORT, **door.environ)
         second = await world.operator(**_SHORT)
-        await until_ready(second)
+        await second.until_ready()
         await asleep(world)
         door.hold(lambda asked: asked.is_write and "/deployments/" in asked.path)
         await world.put_jobs("chat", JOBS_FOR_FIVE)
@@ -284,7 +265,7 @@ async def test_a_leader_that_cannot_reach_the_api_stops_and_another_leads_once_i
             # As the kubelet starts it again, while the API is away still.
             second = await world.operator(**_SHORT, **cut_off)
             async with asyncio.timeout(30.0):
-                while "api-server" not in (await page(second, "/readyz"))[1]:
+                while "api-server" not in (await second.page("/readyz"))[1]:
                     await asyncio.sleep(0.1)
             assert history.replicas("chat") == [5]
             proxy.refusing = False

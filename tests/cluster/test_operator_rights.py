@@ -45,7 +45,7 @@ class Bench:
 
     async def start(self) -> Operator:
         """A replica in its beginning."""
-        pool = str(self.world.directory / "pool.yaml")
+        pool = str(self.world.directory / "pools.yaml")
         return await self.world.operator(**self.recorder.environ, **{_DEFAULT_POOL: pool})
 
     async def lead(self) -> None:

@@ -156,6 +156,22 @@ async def test_a_pool_of_a_queue_alone_has_all_defaults(api: Api, more: dict[str
             ["spec.template.spec.terminationGracePeriodSeconds", "use spec.drainSeconds"],
         ),
         (
+            {"template": {"spec": {"serviceAccountName": "admin"}}},
+            ["spec.template.spec.serviceAccountName", "use worker.serviceAccount of the chart"],
+        ),
+        (
+            {"template": {"spec": {"serviceAccount": "admin"}}},
+            ["spec.template.spec.serviceAccount", "use worker.serviceAccount of the chart"],
+        ),
+        (
+            {"template": {"spec": {"automountServiceAccountToken": False}}},
+            ["spec.template.spec.automountServiceAccountToken", "no token of it"],
+        ),
+        (
+            {"template": {"spec": {"automountServiceAccountToken": {"$patch": "delete"}}}},
+            ["spec.template.spec.automountServiceAccountToken"],
+        ),
+        (
             {"template": {"metadata": {"labels": {"app.kubernetes.io/component": "mine"}}}},
             ["spec.template.metadata.labels", "a template cannot set them"],
         ),
@@ -302,8 +318,8 @@ async def test_what_is_made_of_a_pool_is_accepted_under_restricted_pod_security(
     made = parse_pool(await api.create(pool(template=template)))
     base = worker_template(objects)
     manifests = [
-        with_marks(deployment_of(made, base), "1"),
-        with_marks(disruption_budget_of(made, base), "1"),
+        with_marks(deployment_of(made, base), "1", "ns/operator"),
+        with_marks(disruption_budget_of(made, base), "1", "ns/operator"),
     ]
     assert (await accepted(api.cluster, api.namespace, manifests)).count("dry run") == 2
     assert await accepted(api.cluster, api.namespace, list(pods_of(manifests, api.namespace)))

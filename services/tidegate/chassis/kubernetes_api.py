@@ -32,6 +32,9 @@ _LONGEST_PAUSE: Final = 10.0
 # Tokens are replaced in their file long before they run out.
 _TOKEN_SECONDS: Final = 60.0
 
+# Marks what stands for an answer that is no object; no field of Kubernetes has such a name.
+_UNREADABLE: Final = "(unreadable)"
+
 MERGE: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
@@ -115,7 +118,7 @@ class KubernetesApi:
         while True:
             page = await self.call("GET", path, query=query)
             yield page.get("items") or []
-            going_on = page["metadata"].get("continue")
+            going_on = (page.get("metadata") or {}).get("continue")
             if not going_on:
                 return
             query["continue"] = going_on
@@ -162,9 +165,11 @@ class KubernetesApi:
             await asyncio.sleep(pause)
             tries += 1
             status, answer, pause = await self._once(method, path, payload, kind, query)
-        if status < 400:
-            return answer
-        raise _refusal(status, str(answer.get("message", "")), method, path)
+        if status >= 400:
+            raise _refusal(status, str(answer.get("message", "")), method, path)
+        if _UNREADABLE in answer:
+            raise ApiServerError(f"{method} {path}: no object: {answer['message']}")
+        return answer
 
     async def _once(
         self,
@@ -192,7 +197,7 @@ class KubernetesApi:
                 f"the API server at {self._settings.url} does not answer: {why}"
             ) from error
         self._heard(method, response.status)
-        return response.status, _decoded(answer, response.status), _pause(response.headers)
+        return response.status, _decoded(answer), _pause(response.headers)
 
     def _read_token(self) -> str:
         now = asyncio.get_running_loop().time()
@@ -209,12 +214,13 @@ def _managed(manager: str) -> dict[str, str]:
     return {"fieldManager": manager} if manager else {}
 
 
-def _decoded(answer: bytes, status: int) -> Object:
+def _decoded(answer: bytes) -> Object:
+    """An object, always: what is none is the message of one that says so."""
     try:
-        decoded: Object = msgspec.json.decode(answer)
-    except msgspec.DecodeError:
+        decoded: Object = msgspec.json.decode(answer, type=dict[str, Any])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         # What stands between, such as a load balancer, speaks in words of its own.
-        return {"message": answer[:200].decode("utf-8", "replace"), "code": status}
+        return {"message": answer[:200].decode("utf-8", "replace"), _UNREADABLE: True}
     return decoded
 
 

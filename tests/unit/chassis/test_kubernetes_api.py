@@ -197,6 +197,21 @@ async def test_words_of_what_stands_between_are_told_as_they_are(
     assert refused.value.status == 502
 
 
+@pytest.mark.parametrize("body", ['"busy"', "[1]", "null", "7"])
+async def test_an_answer_that_is_json_but_no_object_is_told_likewise(
+    api: KubernetesApi, server: Server, body: str
+) -> None:
+    server.answers = [web.Response(status=503, text=body), web.Response(status=200, text=body)]
+    with pytest.raises(ApiServerError) as refused:
+        await api.get(PATH)
+    assert body in str(refused.value)
+    assert refused.value.status == 503
+    with pytest.raises(ApiServerError) as unread:
+        await api.get(PATH)
+    assert body in str(unread.value)
+    assert unread.value.status == 0
+
+
 async def test_a_list_is_read_page_by_page_to_its_end(api: KubernetesApi, server: Server) -> None:
     def page(*names: str, going_on: str = "") -> web.Response:
         body: dict[str, Any] = {

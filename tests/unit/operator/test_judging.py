@@ -24,7 +24,7 @@ def body(name: str, *, queue: str = "chat", created: str = "2026-01-01T00:00:00Z
     }
 
 
-def deployment(name: str, owner: str | None) -> Any:
+def deployment(name: str, owner: str | None, operator: str = "ns/operator") -> Any:
     owners = [] if owner is None else [{"uid": owner, "controller": True}]
     return {
         "metadata": {
@@ -33,6 +33,7 @@ def deployment(name: str, owner: str | None) -> Any:
             "uid": "uid-of-deployment",
             "resourceVersion": "1",
             "ownerReferences": owners,
+            "annotations": {"tidegate.dev/operator": operator},
         },
         "spec": {"replicas": 1},
     }
@@ -46,7 +47,7 @@ def autoscaler(kind: str, name: str) -> Any:
 
 
 def judged(registry: Registry, name: str = "a", **more: str) -> Fault | None:
-    return fault_of(parse_pool(body(name, **more)), registry)
+    return fault_of(parse_pool(body(name, **more)), registry, "ns/operator")
 
 
 @pytest.fixture
@@ -58,6 +59,17 @@ def registry() -> Registry:
 
 def test_a_pool_alone_is_well(registry: Registry) -> None:
     assert judged(registry) is None
+
+
+def test_a_pool_of_which_another_operator_keeps_the_deployment_is_left_to_it(
+    registry: Registry,
+) -> None:
+    """Else both would write it without end, each with a template of its own."""
+    registry.saw_deployment(deployment("a", "uid-a", "elsewhere/operator"))
+    fault = judged(registry)
+    assert fault is not None
+    assert fault.reason is Reason.KEPT_BY_ANOTHER
+    assert "elsewhere/operator" in fault.message
 
 
 def test_the_younger_of_two_on_a_queue_is_not_acted_on(registry: Registry) -> None:

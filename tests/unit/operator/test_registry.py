@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tidegate_operator.pool import parse_pool
 from tidegate_operator.registry import Key, Registry
 
 A, B = Key("ns", "a"), Key("ns", "b")
@@ -33,7 +34,7 @@ def pool(
     }
 
 
-def deployment(name: str, version: int = 1, *, replicas: int = 1, **status: int) -> dict[str, Any]:
+def deployment(name: str, version: int = 1, *, replicas: int = 1, **status: Any) -> dict[str, Any]:
     return {
         "metadata": {
             "name": name,
@@ -235,3 +236,135 @@ def test_of_an_object_only_what_is_used_is_kept(registry: Registry) -> None:
     kept = registry.deployments[A]
     assert kept["metadata"]["annotations"] == {"tidegate.dev/epoch": "1"}
     assert "template" not in kept["spec"]
+
+
+def test_labels_and_why_pods_are_not_made_are_kept_and_are_news(
+    registry: Registry, changed: list[Key]
+) -> None:
+    registry.saw_pool(pool("a"))
+    registry.saw_deployment(deployment("a"))
+    changed.clear()
+    failure = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": "exceeded quota",
+    }
+    of_no_use = {"type": "Available", "status": "True"}
+    body = deployment("a", 2, conditions=[failure | {"lastUpdateTime": "x"}, of_no_use])
+    body["metadata"]["generation"] = 1
+    registry.saw_deployment(body)
+    assert registry.deployments[A]["status"]["conditions"] == [failure]
+    assert changed == [A]
+    labelled = deployment("a", 3, conditions=[failure])
+    labelled["metadata"] |= {"generation": 1, "labels": {"team": "x"}}
+    registry.saw_deployment(labelled)
+    assert registry.deployments[A]["metadata"]["labels"] == {"team": "x"}
+    assert changed == [A, A]
+
+
+LATER = "2026-01-02T00:00:00Z"
+
+
+def invalid(name: str, version: int = 1, **given: Any) -> dict[str, Any]:
+    body = pool(name, version, **given)
+    body["spec"]["concurrency"] = 1
+    return body
+
+
+def test_an_invalid_pool_holds_no_queue_but_its_queue_is_no_orphan(registry: Registry) -> None:
+    registry.saw_pool(invalid("a"))
+    assert registry.holder_of("chat") is None
+    assert registry.queues() == {"chat"}
+    registry.saw_pool(pool("b", created=LATER))
+    assert registry.holder_of("chat") == B
+
+
+def test_a_pool_that_is_put_right_has_its_queue_again_and_the_other_hears_of_it(
+    registry: Registry, changed: list[Key]
+) -> None:
+    registry.saw_pool(invalid("a"))
+    registry.saw_pool(pool("b", created=LATER))
+    changed.clear()
+    registry.saw_pool(pool("a", 2, generation=2))
+    assert registry.holder_of("chat") == A
+    assert sorted(changed) == [A, B]
+
+
+def test_a_pool_that_is_being_deleted_gives_its_queue_to_the_next(
+    registry: Registry, changed: list[Key]
+) -> None:
+    registry.saw_pool(pool("a"))
+    registry.saw_pool(pool("b", created=LATER))
+    changed.clear()
+    registry.saw_pool(pool("a", 2, generation=2, deletionTimestamp="2026-01-03T00:00:00Z"))
+    assert registry.holder_of("chat") == B
+    assert B in changed
+
+
+def test_nobody_takes_a_queue_from_the_operators_own_namespace() -> None:
+    """Whoever may make pools somewhere could else take those of the installation out of service."""
+    registry = Registry(own="ns")
+    registry.saw_pool(pool("a", created=LATER))
+    registry.saw_pool(pool("a", uid="older", namespace="another"))
+    assert registry.holder_of("chat") == A
+
+
+def test_a_pool_is_parsed_once_in_each_generation(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def parse(body: dict[str, Any]) -> Any:
+        parsed.append(body["metadata"]["resourceVersion"])
+        return parse_pool(body)
+
+    monkeypatch.setattr("tidegate_operator.registry.parse_pool", parse)
+    for version, generation in ((1, 1), (2, 1), (3, 2), (4, 2)):
+        registry.saw_pool(pool("a", version, generation=generation))
+    assert parsed == ["1", "3"]
+
+
+def test_what_was_read_replaces_what_is_known_even_if_its_version_is_older(
+    registry: Registry, changed: list[Key]
+) -> None:
+    """As it is after the API server's store was restored from a backup."""
+    registry.saw_pool(pool("a", 90, generation=9, queue="code"))
+    registry.saw_deployment(deployment("a", 91, replicas=4))
+    changed.clear()
+    registry.read_pool(A, pool("a", 5, generation=2))
+    registry.read_deployment(A, deployment("a", 6, replicas=1))
+    assert registry.holder_of("chat") == A
+    assert registry.queues() == {"chat"}
+    assert registry.deployments[A]["spec"]["replicas"] == 1
+    registry.saw_deployment(deployment("a", 7, replicas=2))
+    assert registry.deployments[A]["spec"]["replicas"] == 2
+    registry.read_deployment(A, None)
+    registry.read_pool(A, None)
+    assert not registry.deployments
+    assert not registry.pools
+    assert changed == [A] * 5
+    registry.read_pool(A, None)
+    assert changed == [A] * 5
+
+
+def test_of_two_autoscalers_the_other_is_left_once_one_goes(registry: Registry) -> None:
+    registry.saw_autoscaler(autoscaler("a", name="second"))
+    registry.saw_autoscaler(autoscaler("a", name="first"))
+    found = [registry.autoscaler_of(A)]
+    registry.saw_autoscaler(autoscaler("a", name="first"), gone=True)
+    found.append(registry.autoscaler_of(A))
+    registry.forget(registry.autoscalers, [*registry.autoscalers.values()])
+    assert [*found, registry.autoscaler_of(A)] == ["first", "second", None]
+
+
+def test_an_autoscaler_is_looked_up_and_not_looked_for(registry: Registry) -> None:
+    """A thousand pools ask for theirs every second."""
+
+    class Unwalked(dict[Key, Any]):
+        def items(self) -> Any:
+            raise AssertionError("all autoscalers are walked")
+
+    registry.autoscalers = Unwalked()
+    registry.saw_autoscaler(autoscaler("a"))
+    assert registry.autoscaler_of(A) == "hpa"

@@ -60,6 +60,7 @@ def signals(
         ages=ages,
         arrival_per_second=1.5,
         means=Means(10.0, 300.0, 0.002),
+        guess_seconds=7.0,
         current=current,
     )
 

@@ -43,6 +43,7 @@ def looked(*, pending: int, held: int, told: Told | None, routed: bool = True) -
         ages=Ages(),
         arrival_per_second=0,
         means=Means(1.0),
+        guess_seconds=7.0,
         current=2,
     )
     look = QueueLook(interactive, batch, Ages(), routed=routed)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate_operator.names import EPOCH_ANNOTATION, INTENT_ANNOTATION
+from tidegate_operator.names import EPOCH_ANNOTATION, INTENT_ANNOTATION, OPERATOR_ANNOTATION
 from tidegate_operator.pool import InvalidPool, Pool, parse_pool
 from tidegate_operator.workload import (
     deployment_of,
@@ -314,8 +314,12 @@ def test_an_intent_is_what_is_said_and_not_how_many() -> None:
     made = deployment_of(pool(), BASE)
     intent = intent_of(made)
     assert len(intent) == 16
-    marked = with_marks(made, "7/a")
-    assert marked["metadata"]["annotations"] == {INTENT_ANNOTATION: intent, EPOCH_ANNOTATION: "7/a"}
+    marked = with_marks(made, "7/a", "ns/operator")
+    assert marked["metadata"]["annotations"] == {
+        INTENT_ANNOTATION: intent,
+        EPOCH_ANNOTATION: "7/a",
+        OPERATOR_ANNOTATION: "ns/operator",
+    }
     assert "annotations" not in made["metadata"]
     scaled = marked | {"spec": marked["spec"] | {"replicas": 5}}
     versioned = scaled | {"metadata": scaled["metadata"] | {"resourceVersion": "9"}}
