@@ -5,6 +5,7 @@ before it makes the first object. So the chart gives the pools to the operator a
 it the name of an object of its own, with which the pools are deleted.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ _log = structlog.stdlib.get_logger(module=__name__)
 
 # A pool's status is written often, and each time the pool is another version.
 _TRIES: Final = 5
+# As in: conflict with "kubectl-patch" using tidegate.dev/v1alpha1: .spec.minReplicas
+_FIELD: Final = re.compile(r"\.spec\.([A-Za-z.]*[A-Za-z])")
 
 
 def load_object(path: Path, what: str) -> Object:
@@ -70,6 +73,7 @@ class DefaultPools:
         self._pools = pools
         self._owner = owner
         self._leads = leads
+        self._said: dict[str, Sequence[str]] = {}
 
     async def ensure(self) -> bool:
         """Makes them, or makes them so, but for those that people have changed themselves.
@@ -100,26 +104,27 @@ class DefaultPools:
         """Applies it to the version that is there now, so that a former leader changes nothing."""
         metadata = {**pool["metadata"], "ownerReferences": owners}
         path = POOLS.path(self._api.namespace, metadata["name"])
-        refusal: ConflictError | None = None
-        refused = ""
+        spec, refusal = pool["spec"], None
         for _ in range(_TRIES):
             found = await self._api.get(path)
             version = "" if found is None else str(found["metadata"]["resourceVersion"])
-            if refusal is not None and version == refused:
-                # It is still the same: what stands against it are others' fields.
-                _log.warning(
-                    "the pool was changed by hand, and stays so",
-                    pool=metadata["name"],
-                    why=str(refusal),
-                )
-                return
             try:
-                await self._apply(path, metadata, version, pool["spec"])
+                await self._apply(path, metadata, version, spec)
                 return
             except ConflictError as error:
-                refusal, refused = error, version
+                refusal = error
+                fields = others_fields(str(error))
+                spec = without(spec, fields)
+                if fields:
+                    self._say(metadata["name"], fields)
         if refusal is not None:
             raise refusal
+
+    def _say(self, name: str, fields: Sequence[str]) -> None:
+        """Once for each set of fields: it is looked at every minute."""
+        if self._said.get(name) != fields:
+            self._said[name] = fields
+            _log.warning("changed by hand, and left so", pool=name, fields=", ".join(fields))
 
     async def _apply(self, path: str, metadata: Object, version: str, spec: Object) -> None:
         if not self._leads():
@@ -133,6 +138,23 @@ class DefaultPools:
             "spec": spec,
         }
         await self._api.apply(path, body, manager=FIELD_MANAGER, force=False)
+
+
+def others_fields(refusal: str) -> list[str]:
+    """The fields of a spec that somebody else has set, by the API server's words. Pure."""
+    return sorted(set(_FIELD.findall(refusal)))
+
+
+def without(spec: Object, fields: Sequence[str]) -> Object:
+    """A spec that says nothing of these fields, each a path such as `scaling.utilization`. Pure."""
+    kept = dict(spec)
+    for field in fields:
+        name, _, rest = field.partition(".")
+        if rest and isinstance(kept.get(name), dict):
+            kept[name] = without(kept[name], [rest])
+        else:
+            kept.pop(name, None)
+    return kept
 
 
 def _load(path: Path, what: str) -> object:

@@ -9,7 +9,7 @@ import yaml
 
 from tidegate.chassis.kubernetes_api import ApiServerError, ConflictError, KubernetesApi
 from tidegate.chassis.settings import SettingsError
-from tidegate_operator.default_pool import DefaultPools, load_object, load_pools
+from tidegate_operator.default_pool import DefaultPools, load_object, load_pools, without
 
 CHAT: dict[str, Any] = {"metadata": {"name": "chat"}, "spec": {"queue": "chat"}}
 SLOW: dict[str, Any] = {"metadata": {"name": "slow"}, "spec": {"queue": "slow"}}
@@ -87,12 +87,46 @@ async def test_without_an_owner_they_are_nobodys() -> None:
     assert api.applied[0][1]["metadata"]["ownerReferences"] == []
 
 
-async def test_what_people_changed_is_no_fault_and_is_not_tried_for_ever() -> None:
-    """It is not their version that stands against the apply, but their fields."""
-    api = Api(chat=[ConflictError("kubectl has it", 409)])
-    api.there = {"chat": 7}
-    assert await pools(api).ensure()
-    assert api.names == ["chat", "slow"]
+class _Patched(Api):
+    """An API server where a person has set these fields."""
+
+    def __init__(self, *fields: str) -> None:
+        super().__init__()
+        self._fields = fields
+
+    async def apply(self, path: str, body: Any, *, manager: str, force: bool) -> Any:
+        await super().apply(path, body, manager=manager, force=force)
+        theirs = [name for name in self._fields if name in body["spec"]]
+        if theirs:
+            told = "".join(f"\n- .spec.{name}" for name in theirs)
+            raise ConflictError(f'409 Apply failed with conflicts with "kubectl-patch":{told}', 409)
+        return body
+
+
+async def test_what_people_changed_stays_and_all_else_follows_the_chart() -> None:
+    """An upgrade that is dropped whole for one field is found out when it is too late."""
+    api = _Patched("concurrency")
+    pool = {**CHAT, "spec": {"queue": "chat", "concurrency": 8, "drainSeconds": 90}}
+    default = DefaultPools(cast(KubernetesApi, api), [pool], "chart", lambda: True)
+    assert await default.ensure()
+    assert api.applied[-1][1]["spec"] == {"queue": "chat", "drainSeconds": 90}
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ([], {"queue": "q", "scaling": {"utilization": 1, "scaleInSeconds": 5}}),
+        (["queue"], {"scaling": {"utilization": 1, "scaleInSeconds": 5}}),
+        (["scaling.utilization"], {"queue": "q", "scaling": {"scaleInSeconds": 5}}),
+        (
+            ["nothing.such", "none"],
+            {"queue": "q", "scaling": {"utilization": 1, "scaleInSeconds": 5}},
+        ),
+    ],
+)
+def test_a_spec_without_fields(fields: list[str], left: dict[str, Any]) -> None:
+    spec = {"queue": "q", "scaling": {"utilization": 1, "scaleInSeconds": 5}}
+    assert without(spec, fields) == left
 
 
 async def test_what_was_written_meanwhile_is_looked_at_anew() -> None:
