@@ -14,6 +14,7 @@ from tidegate.chassis.jetstream import (
     STREAM_NOT_FOUND,
     JetStream,
     JetStreamError,
+    NotSentError,
     RefusedError,
 )
 from tidegate.chassis.jetstream_consumers import ensure_consumer
@@ -170,4 +171,6 @@ def _blind(error: JetStreamError) -> BlindError:
         return BlindError(
             Reason.STREAM_MISSING, f"the stream {JOBS_STREAM} is not there; a gateway makes it"
         )
+    if isinstance(error, NotSentError):
+        return BlindError(Reason.NATS_UNREACHABLE, "there is no connection to NATS")
     return BlindError(Reason.NATS_UNREACHABLE, f"JetStream: {error}")

@@ -23,6 +23,7 @@ class Sensing:
         self._queue = Queue(parts.jetstream, self.queue, parts.operator)
         self._interactive = self._batch = Arrivals()
         self._recent: Recent | None = None
+        self._decided: int | None = None
         # When the first of the jobs came that wait, by the clock of the parts.
         self._came_at: float | None = None
         status = pool.status
@@ -37,19 +38,30 @@ class Sensing:
             turn.blind = True
             turn.target = held(pool, current)
             stay = f"{turn.target} replica{'' if turn.target == 1 else 's'}"
-            turn.fault = Fault(error.reason, f"{error.message}: held at {stay}.")
+            turn.fault = Fault(error.reason, f"{error.message}: {stay} until it can be seen.")
             return
         now = self._parts.clock()
-        signals = turn.signals = self._signals(pool, look, current or 0, now)
+        signals = turn.signals = self._signals(pool, look, self._before(turn), now)
         recent = self._recent or Recent(now)
         if not signals.waiting:
             self._came_at = None
         decision = turn.decision = decide(policy_of(pool), signals, recent, now)
-        self._recent = decision.recent
         turn.target = decision.replicas
         turn.means = self._means
         if not current and decision.replicas and pool.spec.replicas is None:
             turn.settles_in = self._settles_in(signals, now)
+        if not turn.settles_in:
+            self._recent, self._decided = decision.recent, decision.replicas
+
+    def _before(self, turn: Turn) -> int:
+        """Replicas that the last decision asked for: what others have made of that does not count.
+
+        Where decisions are not written, or not obeyed, it is what there is.
+        """
+        obeyed = turn.fault is None and not (turn.seen.paused or turn.seen.dry_run)
+        if obeyed and self._decided is not None and turn.current is not None:
+            return self._decided
+        return turn.replicas or 0
 
     def _settles_in(self, signals: Signals, now: float) -> float:
         """Seconds until the burst that has just come to a pool at zero is whole; 0 where none has.

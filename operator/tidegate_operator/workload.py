@@ -75,6 +75,8 @@ def deployment_of(
         "metadata": _metadata(pool, selector, labels),
         "spec": {
             "revisionHistoryLimit": 3,
+            # So long may a pod take to get ready before Kubernetes says that it does not.
+            "progressDeadlineSeconds": 120,
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},

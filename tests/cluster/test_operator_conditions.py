@@ -140,7 +140,7 @@ async def test_a_misspelt_field_of_a_template_is_told_until_it_is_mended(
         await at_zero(world, name)
     await world.pool(name, **SWIFT, template={"spec": {"tolerationz": []}})
     assert "tolerationz" in await degraded(world, name, "Refused")
-    await world.pool(name, **SWIFT, template={"spec": {}})
+    await world.pool(name, **SWIFT, template={"spec": {"tolerations": []}})
     await world.until(name, lambda pool: reason(pool, "Ready") == "ScaledToZero")
 
 

@@ -77,7 +77,7 @@ async def test_without_nats_replicas_are_held_and_the_pool_says_why(
     async with admin.history(DEPLOYMENTS, world.namespace) as history:
         await blow(world.nats)
         pool = await until_degraded(world, "NatsUnreachable")
-        assert "held at 5 replicas" in condition(pool, "Degraded")["message"]
+        assert "5 replicas until it can be seen" in condition(pool, "Degraded")["message"]
         assert "queueDepth" not in pool["status"]
         await heal(world.nats)
         await until_well(world)
