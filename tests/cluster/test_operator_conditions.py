@@ -109,7 +109,16 @@ async def test_a_disruption_budget_of_somebody_else_is_not_touched(world: Operat
 async def test_an_autoscaler_that_was_there_before_leaves_the_pool_its_workers(
     world: OperatorWorld,
 ) -> None:
-    await world.kubectl("autoscale", "deployment", "early", "--min=1", "--max=3", "--cpu=80%")
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "early"}
+    await make(
+        world,
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "early", "namespace": world.namespace},
+            "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3},
+        },
+    )
     await world.pool("early", **SWIFT, minReplicas=2)
     await degraded(world, "early", "ForeignAutoscaler")
     await deployment_until(world, "early", lambda found: found["spec"]["replicas"] == 2)
