@@ -81,7 +81,8 @@ async def put_crd(
         notes["meta.helm.sh/release-name"], notes["meta.helm.sh/release-namespace"] = owner
     crd["metadata"] |= {"annotations": notes, "labels": labels}
     # Of another manager some fields would stay as they were.
-    await cluster.kubectl("delete", "crd", _CRD, "--ignore-not-found")
+    # Its objects go before it does, those of namespaces that are on their way out among them.
+    await cluster.kubectl("delete", "crd", _CRD, "--ignore-not-found", timeout=240)
     manager = "helm" if owner else "kubectl"
     await cluster.kubectl(
         *("apply", "--server-side", f"--field-manager={manager}", "-f", "-"), input=json.dumps(crd)
@@ -128,7 +129,7 @@ async def test_cluster_wide_its_own_affairs_stay_in_its_namespace(
     assert not has_crd(objects)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_its_account_may_make_the_default_pool_and_no_other(
     control_plane: Cluster, namespace: str
@@ -229,7 +230,7 @@ async def test_an_uninstall_leaves_the_crd(control_plane: Cluster, namespace: st
     assert crd["spec"] == written_crd()["spec"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize(
     ("owner", "older", "applied"),
@@ -255,7 +256,7 @@ async def test_a_crd_is_applied_by_its_own_release_alone_and_never_made_older(
     assert has_crd(await rendered_there(control_plane, namespace)) is applied
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize("owner", [None, ("first", "elsewhere")], ids=["nobody's", "another's"])
 async def test_a_crd_that_is_too_old_can_be_taken_over_as_it_is_said(

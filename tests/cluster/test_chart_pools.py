@@ -50,7 +50,7 @@ async def crd(control_plane: Cluster) -> None:
     await put_crd(control_plane)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_the_default_pool_is_accepted(control_plane: Cluster, namespace: str) -> None:
     await accepted(control_plane, namespace, pools_of(await rendered(control_plane, namespace)))
@@ -59,7 +59,7 @@ async def test_the_default_pool_is_accepted(control_plane: Cluster, namespace: s
     assert pool["spec"] == {**_WIDE_POOL, "drainSeconds": 91}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_each_queue_that_the_routes_name_has_a_pool(
     control_plane: Cluster, namespace: str, tmp_path: Path
@@ -138,7 +138,7 @@ async def test_pools_can_be_left_to_people_alone(control_plane: Cluster, namespa
     assert "TIDEGATE_OPERATOR_DEFAULT_POOL_FILE" not in {each["name"] for each in container["env"]}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_a_changed_default_pool_keeps_the_number_that_somebody_has_pinned(
     control_plane: Cluster, namespace: str
@@ -160,7 +160,7 @@ async def test_a_changed_default_pool_keeps_the_number_that_somebody_has_pinned(
     assert (spec["replicas"], spec["maxReplicas"]) == (5, 20)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 @pytest.mark.parametrize(
     ("options", "said"),
@@ -190,7 +190,7 @@ async def test_a_queue_that_may_have_no_pool_is_spoken_of_after_the_install(
         await accepted(control_plane, namespace, [pool])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_a_pool_that_is_left_over_is_spoken_of(
     control_plane: Cluster, namespace: str
@@ -214,7 +214,7 @@ async def test_a_pool_that_is_left_over_is_spoken_of(
     assert "delete wp" not in await notes(*routed("default", "a"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_an_autoscaler_of_the_workers_is_told_of_before_it_is_met(
     control_plane: Cluster, namespace: str
@@ -239,7 +239,7 @@ async def test_an_autoscaler_of_the_workers_is_told_of_before_it_is_met(
         assert await rendered_there(control_plane, namespace, "--set", way_out)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("crd")
 async def test_what_the_cluster_has_already_is_looked_at(
     control_plane: Cluster, namespace: str
