@@ -83,8 +83,8 @@ class Keeper:
     def job_came(self) -> None:
         """A gateway has accepted a job for the queue."""
         now = self._parts.clock()
-        soonest = now + SETTLE_SECONDS if self._asleep else self._looked_at
-        self._be_due(max(now, soonest if self._asleep else soonest + self._parts.look_seconds))
+        next_look = self._looked_at + self._parts.look_seconds
+        self._be_due(now + SETTLE_SECONDS if self._asleep else max(now, next_look))
 
     def close(self) -> None:
         """The pool is no more."""

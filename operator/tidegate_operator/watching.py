@@ -9,11 +9,11 @@ deleted once no operator is there any more.
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import kopf
-import structlog
 
 from tidegate.chassis.component import Deadline
 from tidegate.chassis.health import Health
@@ -24,8 +24,6 @@ from tidegate_operator.names import FIELD_MANAGER, POOL_LABEL
 from tidegate_operator.paths import DEPLOYMENTS, HPAS, POOLS, Resource
 from tidegate_operator.registry import Key, Registry, key_of
 
-_log = structlog.stdlib.get_logger(module=__name__)
-
 _CONDITION: Final = "watch"
 # In this order: a pool is not looked at before one knows what it has.
 _KINDS: Final = (HPAS, DEPLOYMENTS, POOLS)
@@ -33,7 +31,7 @@ _LOGIN_SECONDS: Final = 300
 _STOP_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 2.0
 # Where a kind is kept, and who hears of one that was told of, and of one that was read.
-_Place = tuple[dict[Key, Object], Callable[[Object], object], Callable[[Key, Object], object]]
+_Place = tuple[dict[Key, Object], Callable[..., object], Callable[[Key, Object], object]]
 # Objects that are looked at beside each other: a listing of thousands is no flood of tasks.
 _AT_ONCE: Final = 50
 
@@ -77,12 +75,11 @@ class Watch:
         self._unlisted = {each: f"{each.plural} are not listed yet" for each in _KINDS}
         self._tell_health()
         while True:
-            try:
+            # The condition says why not, each reason once.
+            with suppress(ApiServerError):
                 await self.catch_up()
                 break
-            except ApiServerError as error:
-                _log.warning("cannot list yet", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
         self._thread = threading.Thread(target=self._follow, name="kopf", daemon=True)
         self._thread.start()
 
@@ -183,12 +180,8 @@ class Watch:
     def _handlers(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        seen: dict[Resource, Callable[..., object]] = {
-            POOLS: self._registry.saw_pool,
-            DEPLOYMENTS: self._registry.saw_deployment,
-            HPAS: self._registry.saw_autoscaler,
-        }
-        for resource, saw in seen.items():
+        for resource in _KINDS:
+            _, saw, _ = self._place(resource)
             place = (resource.group, resource.version, resource.plural)
             kopf.on.event(*place, registry=registry, id=resource.plural)(self._handler(saw))
         return registry

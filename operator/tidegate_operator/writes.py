@@ -1,8 +1,9 @@
 """What the operator writes into the cluster, each with its precondition.
 
 Every write names the version of the object that it was decided on, so that the API server refuses
-what was decided on something older. A new leader writes its epoch on each Deployment before all
-else, so that whatever a former one still holds in hand is older.
+what was decided on something older. A new leader writes its epoch on each Deployment that it keeps
+before all else, so that whatever a former one still holds in hand is older. Events and deletion
+costs alone name no version: they decide nothing.
 
 Server-side apply has no "only if it is not there". So an object is made by a plain create, which is
 refused where there is one, and its fields are then handed over to the apply, as client-go's

@@ -123,9 +123,9 @@ class KubernetesApi:
                 return
             query["continue"] = going_on
 
-    async def create(self, path: str, body: Object, *, manager: str = "") -> Object:
+    async def create(self, path: str, body: Object) -> Object:
         """Makes an object. Raises ConflictError where it is there already, and ApiServerError."""
-        return await self.call("POST", path, body, query=_managed(manager))
+        return await self.call("POST", path, body)
 
     async def replace(self, path: str, body: Object) -> Object:
         """Raises ConflictError where it is not the version of `body`, GoneError, ApiServerError."""
